@@ -1,0 +1,71 @@
+"""Bloch Hamiltonian in the atomic gauge: H_ij(k) = Σ_bonds t_ij exp(i k·(r_j − r_i)).
+
+Each bond is stored once. With t a bond's real block placed in the full matrix and φ = k·(r_j − r_i),
+
+    H(k) = H_onsite + H_SO + Σ_bonds [cos φ (t + tᵀ) + i sin φ (t − tᵀ)],
+
+two real matrix products over bonds for all k at once when mapped by `vmap`, and Hermitian to the last bit.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bandjax.hamiltonian.model import Model
+
+DENSE_LIMIT = 64  # orbitals (without spin) up to which one full matrix a bond is kept; beyond, elements are scattered
+
+
+def bloch_hamiltonian(model: Model, k: jax.Array) -> jax.Array:
+    """H(k) of one wave vector.
+
+    Args:
+        model: Tight-binding model, energies in eV.
+        k: Cartesian wave vector in 1/Å, shape (3,).
+
+    Returns:
+        Hermitian matrix in eV, shape (orbital, orbital), spin up first where the model has spin.
+    """
+    size = len(model.topology.orbitals)
+    real = jnp.zeros((size, size), model.dtype)
+    imaginary = jnp.zeros((size, size), model.dtype)
+    for hopping, vector, rows, columns in _placed(model):
+        phase = vector @ k.astype(model.dtype)
+        if size <= DENSE_LIMIT:
+            t = jnp.zeros((hopping.shape[0], size, size), model.dtype)
+            t = t.at[np.arange(hopping.shape[0])[:, None, None], rows, columns].set(hopping)
+            t_transposed = jnp.swapaxes(t, 1, 2)
+            real += jnp.tensordot(jnp.cos(phase), t + t_transposed, 1, precision="highest")
+            imaginary += jnp.tensordot(jnp.sin(phase), t - t_transposed, 1, precision="highest")
+        else:
+            c, s = jnp.cos(phase)[:, None, None] * hopping, jnp.sin(phase)[:, None, None] * hopping
+            real = real.at[rows, columns].add(c).at[columns, rows].add(c)
+            imaginary = imaginary.at[rows, columns].add(s).at[columns, rows].add(-s)
+    h = jax.lax.complex(real + onsite_matrix(model), imaginary)
+    return h if model.spin_orbit is None else _with_spin(model, h)
+
+
+def onsite_matrix(model: Model) -> jax.Array:
+    """On-site matrix without spin, real, shape (orbital, orbital)."""
+    return jax.scipy.linalg.block_diag(*model.onsite)
+
+
+def _placed(model: Model):
+    """For each group of bonds: blocks, vectors, and the row and column of every element of a block."""
+    first = np.array(model.topology.first_orbital)
+    for group, hopping, vector in zip(model.topology.groups, model.hopping, model.bond_vector, strict=True):
+        rows = first[list(group.i)][:, None, None] + np.arange(hopping.shape[1])[None, :, None]
+        columns = first[list(group.j)][:, None, None] + np.arange(hopping.shape[2])[None, None, :]
+        rows, columns = np.broadcast_arrays(rows, columns)
+        yield hopping, vector, rows, columns
+
+
+def _with_spin(model: Model, h: jax.Array) -> jax.Array:
+    """Both spins of H, plus λ L·σ of every atom."""
+    size = h.shape[0]
+    zero = jnp.zeros_like(h)
+    blocks = [[h, zero], [zero, h]]
+    for s in range(2):
+        for t in range(2):
+            blocks[s][t] += jax.scipy.linalg.block_diag(*[b[s, :, t, :] for b in model.spin_orbit])
+    return jnp.block(blocks).reshape(2 * size, 2 * size)

@@ -1,0 +1,102 @@
+"""The tight-binding model of a structure: blocks in real space, ready to be summed over phases.
+
+A `Model` is a pytree. Its arrays (blocks, bond vectors, cell) carry derivatives; its `Topology` (which orbital sits
+where, which atoms bond) is static. It is made by `tight_binding` and consumed by `hamiltonian.bloch`.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+
+class Orbital(NamedTuple):
+    """One basis orbital: its atom, the atom's label in the table, its shell and name."""
+
+    atom: int
+    site: str
+    shell: str
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class BondGroup:
+    """Bonds of one kind: tuples of atoms i, j and cell shifts, one entry a bond."""
+
+    kind: int  # index into the table's bonds
+    i: tuple[int, ...]
+    j: tuple[int, ...]
+    shift: tuple[tuple[int, int, int], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Topology:
+    """Everything about a model that is an integer or a name. Static and hashable."""
+
+    orbitals: tuple[Orbital, ...]  # without spin; spin up comes first, then spin down
+    first_orbital: tuple[int, ...]  # per atom
+    groups: tuple[BondGroup, ...]
+    spin_orbit: bool
+    periodic: tuple[bool, bool, bool]
+    material: str
+    table: str
+
+    @property
+    def n_orbital(self) -> int:
+        """Number of basis functions, spin included where the model has it."""
+        return len(self.orbitals) * (2 if self.spin_orbit else 1)
+
+    @property
+    def n_atom(self) -> int:
+        """Number of atoms."""
+        return len(self.first_orbital)
+
+    def labels(self) -> list[Orbital]:
+        """One label per row of the Hamiltonian (the two spins repeat)."""
+        return list(self.orbitals) * (2 if self.spin_orbit else 1)
+
+    def atom_of(self) -> np.ndarray:
+        """Atom of each row of the Hamiltonian."""
+        return np.array([o.atom for o in self.labels()])
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A tight-binding model, energies in eV, lengths in Å.
+
+    Attributes:
+        onsite: On-site matrix without spin-orbit, real, block diagonal in atoms: one (orbital, orbital) block an atom.
+        spin_orbit: L·σ λ per atom, (2, orbital, 2, orbital) complex, or None.
+        hopping: One array a group of bonds, (bond, orbital of i, orbital of j), real.
+        bond_vector: One array a group, (bond, 3): r_j − r_i in Å.
+        positions: (atom, 3) in Å.
+        cell: (3, 3) in Å, rows are lattice vectors.
+        topology: Static integers and names.
+    """
+
+    onsite: tuple[jax.Array, ...]
+    spin_orbit: tuple[jax.Array, ...] | None
+    hopping: tuple[jax.Array, ...]
+    bond_vector: tuple[jax.Array, ...]
+    positions: jax.Array
+    cell: jax.Array
+    topology: Topology = dataclasses.field(metadata={"static": True})
+
+    @property
+    def n_orbital(self) -> int:
+        """Number of basis functions, spin included where the model has it."""
+        return self.topology.n_orbital
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Real dtype of the blocks."""
+        return self.positions.dtype
+
+    @property
+    def reciprocal(self) -> jax.Array:
+        """Reciprocal lattice vectors in 1/Å, rows, with the factor 2π."""
+        import jax.numpy as jnp
+
+        return 2 * np.pi * jnp.linalg.inv(self.cell).T
