@@ -1,0 +1,115 @@
+"""Where and in which portions work runs: the only module that names devices.
+
+Work over many wave vectors is cut into chunks that fit a memory budget and, with more than one device, split evenly
+over a one-dimensional mesh. Chunks are recomputed, not stored, when a gradient is taken.
+"""
+
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from bandjax.checks import positive
+
+DEFAULT_BUDGET = 1 << 30  # bytes of temporary arrays at a time; override with the environment or `budget=`
+BUDGET_VARIABLE = "BANDJAX_MEMORY_BUDGET"
+AXIS = "batch"
+
+
+def memory_budget(budget: float | None = None) -> int:
+    """Bytes that the temporaries of one chunk may take: the argument, $BANDJAX_MEMORY_BUDGET, or 1 GiB.
+
+    Raises:
+        ValueError: the budget is no number > 0.
+    """
+    if budget is None:
+        text = os.environ.get(BUDGET_VARIABLE)
+        if text is None:
+            return DEFAULT_BUDGET
+        try:
+            budget = float(text)
+        except ValueError as error:
+            raise ValueError(f"Environment variable {BUDGET_VARIABLE} must be a number of bytes, but is {text!r}.") from error
+    positive("budget", budget, "bytes")
+    return int(budget)
+
+
+def use_all_cores(count: int | None = None) -> None:
+    """Make JAX see `count` CPU devices (default: the cores this process may use), so that k points run in parallel.
+
+    Has to be called before JAX has started its backend; later it raises RuntimeError (from JAX).
+    """
+    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)) if count is None else count)
+
+
+def device_mesh(devices: list[jax.Device] | None = None) -> Mesh:
+    """A one-dimensional mesh over `devices` (default: all), with the axis "batch"."""
+    return Mesh(np.array(jax.devices() if devices is None else devices), (AXIS,))
+
+
+def describe() -> dict[str, Any]:
+    """Platform, kind and number of the devices, for provenance."""
+    devices = jax.devices()
+    return {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)}
+
+
+def map_chunks(f: Callable, xs: Any, *, bytes_per_item: float, budget: float | None = None, mesh: Mesh | None = None) -> Any:
+    """`vmap(f)(xs)`, in chunks within the memory budget, split over the devices of `mesh`.
+
+    Args:
+        f: Function of one item, without batch axis.
+        xs: Pytree of arrays that share their leading axis.
+        bytes_per_item: Estimate of the temporaries and results that one item needs, reverse mode included.
+        budget: Bytes; None means `memory_budget()`.
+        mesh: None runs on the current device.
+
+    Returns:
+        Pytree of arrays with the same leading axis.
+    """
+    count = jax.tree.leaves(xs)[0].shape[0]
+    chunk = max(1, int(memory_budget(budget) // max(bytes_per_item, 1.0)))
+    if mesh is None or mesh.size == 1:
+        return _chunked(f, xs, count, chunk)
+    share = math.ceil(count / mesh.size)
+    padded = jax.tree.map(lambda x: jnp.concatenate([x, jnp.repeat(x[-1:], share * mesh.size - count, axis=0)]), xs)
+    spec = PartitionSpec(AXIS)
+    local = jax.shard_map(
+        lambda part: _chunked(f, part, share, max(1, chunk // mesh.size)), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
+    )
+    return jax.tree.map(lambda y: y[:count], local(padded))
+
+
+def sum_chunks(f: Callable, xs: Any, *, bytes_per_item: float, budget: float | None = None) -> Any:
+    """Σ over items of f(item), holding one chunk at a time in memory, also under `jax.grad`."""
+    count = jax.tree.leaves(xs)[0].shape[0]
+    chunk = min(count, max(1, int(memory_budget(budget) // max(bytes_per_item, 1.0))))
+    full = count // chunk
+
+    def total(part: Any) -> Any:
+        return jax.tree.map(lambda y: y.sum(axis=0), jax.vmap(f)(part))
+
+    if full == 1 and count == chunk:
+        return total(xs)
+    body = jax.checkpoint(total)
+    head = jax.tree.map(lambda x: x[: full * chunk].reshape(full, chunk, *x.shape[1:]), xs)
+    start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(total, jax.tree.map(lambda x: x[0], head)))
+    result, _ = jax.lax.scan(lambda carry, part: (jax.tree.map(jnp.add, carry, body(part)), None), start, head)
+    if full * chunk < count:
+        result = jax.tree.map(jnp.add, result, body(jax.tree.map(lambda x: x[full * chunk :], xs)))
+    return result
+
+
+def replicate(x: Any, mesh: Mesh) -> Any:
+    """`x` on every device of the mesh."""
+    return jax.device_put(x, NamedSharding(mesh, PartitionSpec()))
+
+
+def _chunked(f: Callable, xs: Any, count: int, chunk: int) -> Any:
+    if chunk >= count:
+        return jax.vmap(f)(xs)
+    return jax.lax.map(jax.checkpoint(f), xs, batch_size=chunk)

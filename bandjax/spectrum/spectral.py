@@ -1,0 +1,155 @@
+"""Spectral functions A(k, E) and the density of states of a model."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.typing import ArrayLike
+
+from bandjax import checks
+from bandjax.devices import map_chunks, sum_chunks
+from bandjax.hamiltonian import Model, bloch_hamiltonian
+from bandjax.spectrum.bands import as_wave_vectors, bytes_of_h
+from bandjax.spectrum.lorentzians import coherent_lorentzians, weighted_lorentzians
+
+METHODS = ("auto", "eigh", "solve")
+RESOLVE = (None, "atom", "orbital")
+SelfEnergy = ArrayLike | Callable[[jax.Array], jax.Array] | None
+
+
+def spectral_function(
+    model: Model,
+    k: ArrayLike,
+    energy: ArrayLike,
+    *,
+    eta: ArrayLike = 0.1,
+    resolve: str | None = None,
+    method: str = "auto",
+    self_energy: SelfEnergy = None,
+    amplitude: ArrayLike | None = None,
+    budget: float | None = None,
+    mesh: Mesh | None = None,
+) -> jax.Array:
+    """Spectral function A(k, E) = −(1/π) Im G(k, E + iη − Σ(E)).
+
+    Args:
+        model: Tight-binding model.
+        k: Cartesian wave vectors in 1/Å, shape (k, 3).
+        energy: Energies in eV on the model's own scale, shape (energy,).
+        eta: Lorentzian half width in eV, > 0; a number or shape (energy,).
+        resolve: None (trace), "atom" or "orbital" (spins summed): appends that axis.
+        method: "auto" and "eigh" diagonalise and differentiate by divided differences; "solve" inverts z − H at every
+            energy (the test oracle).
+        self_energy: Scalar Σ(E) in eV with Im Σ ≤ 0: a function of energy, a number or an array (energy,).
+        amplitude: v over the rows of H, shape (k, orbital): then A_v = v†(…)v, shape (k, energy), and `resolve` is None.
+        budget: Memory for temporaries in bytes; None: `devices.memory_budget()`.
+        mesh: Devices to split k over; None: the current one.
+
+    Returns:
+        1/eV, shape (k, energy[, atom | orbital]); the integral over energy is the number of orbitals (v†v). Exact
+        first derivatives in model, k, energy, eta, self-energy and amplitude; a second derivative raises TypeError.
+
+    Raises:
+        ValueError: a shape does not fit, `eta` ≤ 0, Im Σ > 0, or an unknown `resolve` or `method`.
+
+    Source:
+        E. N. Economou, Green's Functions in Quantum Physics, ch. 1 and 5 (after).
+    """
+    checks.one_of("method", method, METHODS)
+    checks.one_of("resolve", resolve, RESOLVE)
+    checks.positive("eta", eta, "eV")
+    energy = jnp.asarray(energy)
+    if energy.ndim != 1:
+        raise ValueError(f"Argument `energy` must have shape (energy,), but has shape {energy.shape}.")
+    if amplitude is not None and resolve is not None:
+        raise ValueError(f"Argument `resolve` must be None where an amplitude is given, but is {resolve!r}.")
+    sigma = _self_energy(self_energy, energy)
+    if checks.is_concrete(sigma) and np.any(np.imag(sigma) > 0):
+        raise ValueError(f"Argument `self_energy` must have an imaginary part ≤ 0, but it reaches {np.imag(sigma).max():g} eV.")
+    if amplitude is not None:
+        amplitude = jnp.asarray(amplitude)
+        checks.shape_is("amplitude", amplitude, (np.shape(k)[0], model.n_orbital))
+    return _spectral_function(
+        model, as_wave_vectors(model, k), energy, jnp.asarray(eta), sigma, amplitude, resolve, method, budget, mesh
+    )
+
+
+@partial(jax.jit, static_argnums=(6, 7, 8, 9))
+def _spectral_function(model, k, energy, eta, sigma, amplitude, resolve, method, budget, mesh):  # noqa: ANN001, ANN202
+    x = (energy - sigma.real).astype(model.dtype)
+    gamma = jnp.broadcast_to(eta - sigma.imag, energy.shape).astype(model.dtype)
+    weights = orbital_groups(model, resolve)
+
+    def one(item: tuple) -> jax.Array:
+        q, v = item
+        h = bloch_hamiltonian(model, q)
+        if method == "solve":
+            return _by_inversion(h, weights, v, x, gamma)
+        if v is not None:
+            return coherent_lorentzians(h, v[None], x, gamma)
+        return weighted_lorentzians(h, weights, x, gamma)
+
+    rows = 1 if weights is None else weights.shape[0]
+    per_item = bytes_of_h(model) + model.dtype.itemsize * energy.size * (4 * model.n_orbital + rows)
+    if method == "solve":
+        per_item += 6 * model.dtype.itemsize * energy.size * model.n_orbital**2
+    out = map_chunks(one, (k, amplitude), bytes_per_item=per_item, budget=budget, mesh=mesh)
+    return out[:, 0] if resolve is None else jnp.swapaxes(out, 1, 2)
+
+
+def density_of_states(
+    model: Model, energy: ArrayLike, *, eta: ArrayLike = 0.1, grid: tuple[int, int, int] = (8, 8, 8), budget: float | None = None
+) -> jax.Array:
+    """Density of states per cell (both spins where the model has spin-orbit), 1/eV, shape (energy,).
+
+    Args:
+        model: Tight-binding model.
+        energy: Energies in eV, shape (energy,).
+        eta: Lorentzian half width in eV, > 0.
+        grid: Numbers of k points along the reciprocal vectors; H. J. Monkhorst, J. D. Pack, Phys. Rev. B 13, 5188 (1976).
+        budget: Memory for temporaries in bytes.
+    """
+    checks.positive("eta", eta, "eV")
+    checks.positive("grid", grid)
+    axes = [(2 * np.arange(n) + 1 - n) / (2 * n) for n in grid]
+    fractional = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    return _density_of_states(model, jnp.asarray(fractional, model.dtype), jnp.asarray(energy), jnp.asarray(eta), budget)
+
+
+@partial(jax.jit, static_argnums=(4,))
+def _density_of_states(model, fractional, energy, eta, budget):  # noqa: ANN001, ANN202
+    x, gamma = energy.astype(model.dtype), jnp.broadcast_to(eta, energy.shape).astype(model.dtype)
+    one = lambda q: weighted_lorentzians(bloch_hamiltonian(model, q), None, x, gamma)[0]  # noqa: E731
+    per_item = bytes_of_h(model) + model.dtype.itemsize * energy.size * 4 * model.n_orbital
+    return sum_chunks(one, fractional @ model.reciprocal, bytes_per_item=per_item, budget=budget) / fractional.shape[0]
+
+
+def orbital_groups(model: Model, resolve: str | None) -> jax.Array | None:
+    """Weights (group, row of H) that sum the rows of one atom or orbital, both spins; None for the trace."""
+    if resolve is None:
+        return None
+    size = len(model.topology.orbitals)
+    owner = np.arange(size) if resolve == "orbital" else model.topology.atom_of()[:size]
+    owner = np.tile(owner, 2 if model.topology.spin_orbit else 1)
+    return jnp.asarray(np.arange(owner.max() + 1)[:, None] == owner[None, :], model.dtype)
+
+
+def _by_inversion(h: jax.Array, weights: jax.Array | None, v: jax.Array | None, x: jax.Array, gamma: jax.Array) -> jax.Array:
+    """A by inverting z − H at every energy, shape (projector, energy)."""
+    eye = jnp.eye(h.shape[0], dtype=h.dtype)
+    z = jax.lax.complex(x, gamma)
+    g = jax.vmap(lambda e: jnp.linalg.inv(e * eye - h))(z)
+    if v is not None:
+        return -jnp.einsum("i,eij,j->e", v.conj(), g, v.astype(h.dtype), precision="highest").imag[None] / np.pi
+    diagonal = -jnp.diagonal(g, axis1=1, axis2=2).imag.T / np.pi
+    return diagonal.sum(axis=0)[None] if weights is None else jnp.matmul(weights, diagonal, precision="highest")
+
+
+def _self_energy(self_energy: SelfEnergy, energy: jax.Array) -> jax.Array:
+    if self_energy is None:
+        return jnp.zeros_like(energy, dtype=jnp.result_type(energy.dtype, jnp.complex64))
+    sigma = self_energy(energy) if callable(self_energy) else jnp.asarray(self_energy)
+    return jnp.broadcast_to(sigma, energy.shape).astype(jnp.result_type(energy.dtype, jnp.complex64))
