@@ -71,7 +71,7 @@ def tight_binding(
         first.append(len(orbitals))
         orbitals += [Orbital(atom, label, shell, name) for shell in spec.shells_of(label) for name in SHELLS[shell]]
 
-    groups, vectors, hopping = [], [], []
+    groups, vectors, hopping, ideal = [], [], [], []
     for bond, i, j, shift in bonds:
         kind = spec.bonds.index(bond)
         vector = positions[j] + jnp.asarray(shift, dtype) @ cell - positions[i]
@@ -80,10 +80,15 @@ def tight_binding(
         groups.append(BondGroup(kind, tuple(map(int, i)), tuple(map(int, j)), tuple(tuple(map(int, s)) for s in shift)))
         vectors.append(vector)
         hopping.append(block)
+        if law is not None and law.onsite_form == "boykin2004":
+            direction = jnp.sign(vector) * (bond.length / np.sqrt(3))  # of the unstrained crystal, along the cubic axes
+            ideal.append(jax.vmap(lambda d, kind=kind, n=exponents: _hopping_block(table, kind, n, d))(direction))
 
     onsite = [_onsite_block(table, label, dtype) for label in labels]
-    if law is not None and law.onsite_form:
-        onsite = strain.add_onsite_terms(onsite, table, law, labels, groups, vectors)
+    if law is not None and law.onsite_form == "niquet2009":
+        onsite = strain.niquet_terms(onsite, table, law, labels, groups, vectors)
+    if law is not None and law.onsite_form == "boykin2004":
+        onsite = strain.boykin_terms(onsite, table, law, labels, groups, hopping, ideal)
     topology = Topology(
         tuple(orbitals), tuple(first), tuple(groups), bool(spin_orbit), tuple(map(bool, atoms.pbc)), spec.material, spec.name
     )

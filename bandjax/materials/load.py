@@ -223,15 +223,14 @@ def _pair(data: Mapping[str, Any], elements: tuple[str, ...]) -> Table:
         exponents.append((bond.pair, tuple(f"{owner}.n_{conventions.exponent_name(i)}" for i in bond.integrals)))
     onsite_values = []
     for element in elements:
-        constants = first_law[element].get("onsite", {})
+        constants = first_law[element].get("onsite", {}) if data["name"] == "niquet2009" else {}  # Boykin's C of mixed bonds are not in the table
         values |= {f"{element}.{key}": v for key, v in constants.items()}
         onsite_values.append((element, tuple((key, f"{element}.{key}") for key in constants)))
     law = DistanceLaw(
         "table",
         tuple(exponents),
-        first_law[elements[0]].get("onsite_form"),
+        "niquet2009" if "alpha_s" in first_law[elements[0]].get("onsite", {}) else None,
         tuple(onsite_values),
-        tuple((e, first_law[e]["energy_shift"]) for e in elements if "energy_shift" in first_law[e]),
     )
     if "band_offset_of_second" in pair:  # on-site shift of the second element, a value of its own
         values[f"{joined}.offset"] = pair["band_offset_of_second"]
