@@ -18,6 +18,7 @@ Source of the divided differences: Yu. L. Daleckii, S. G. Krein (1951/1965), as 
 (after).
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -53,8 +54,10 @@ def lorentzian(x: jax.Array, gamma: jax.Array) -> jax.Array:
     return gamma / np.pi / (x**2 + gamma**2)
 
 
-@jax.custom_jvp
-def weighted_lorentzians(h: jax.Array, weights: jax.Array | None, x: jax.Array, gamma: jax.Array) -> jax.Array:
+@partial(jax.custom_jvp, nondiff_argnums=(4,))
+def weighted_lorentzians(
+    h: jax.Array, weights: jax.Array | None, x: jax.Array, gamma: jax.Array, levels: tuple[int, int] | None = None
+) -> jax.Array:
     """A_P(E) for projectors that are diagonal in the orbitals.
 
     Args:
@@ -62,20 +65,23 @@ def weighted_lorentzians(h: jax.Array, weights: jax.Array | None, x: jax.Array, 
         weights: Weight of each orbital in each projector, (projector, orbital); None is the trace (one projector).
         x: Energies minus the real part of a scalar self-energy, eV, shape (energy,).
         gamma: Half widths η − Im Σ in eV, shape (energy,).
+        levels: First and one past the last level to be summed, for windows that the others do not reach; None: all.
 
     Returns:
         1/eV, shape (projector, energy).
     """
     eps, u = eigh_once(h)
+    eps, u = eps[_window(levels)], u[:, _window(levels)]
     shape = lorentzian(x - eps[:, None], gamma)
     return _contract(_populations(u, weights), shape)
 
 
 @weighted_lorentzians.defjvp
-def _weighted_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+def _weighted_jvp(levels: tuple[int, int] | None, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     h, weights, x, gamma = primals
     dh, dweights, dx, dgamma = tangents
-    eps, u = eigh_once(h)
+    eps_all, u_all = eigh_once(h)
+    eps, u = eps_all[_window(levels)], u_all[:, _window(levels)]
     q = _populations(u, weights)
     shape = lorentzian(x - eps[:, None], gamma)
     per_eps = (2 * np.pi / gamma) * (x - eps[:, None]) * shape**2
@@ -86,10 +92,10 @@ def _weighted_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array
         beta = jnp.einsum("in,in->n", u.conj(), dhu, precision="highest").real[None]
         d_out = _contract(beta, per_eps)
     else:
-        quotient, same = _divided(eps, group_gap(gamma))
-        xnm = jnp.matmul(u.conj().T, dhu, precision="highest")
-        outside = jnp.matmul(xnm * quotient, u.conj().T, precision="highest").T  # Σ_m X_nm/(ε_n − ε_m) U*_om
-        inside = jnp.matmul(xnm * same, u.conj().T, precision="highest").T
+        quotient, same = _divided(eps, eps_all, group_gap(gamma))
+        xmn = jnp.matmul(u_all.conj().T, dhu, precision="highest")
+        outside = jnp.matmul(u_all, xmn * quotient.T, precision="highest").conj()  # Σ_m X_nm/(ε_n − ε_m) U*_om
+        inside = jnp.matmul(u_all, xmn * same.T, precision="highest").conj()
         alpha = _contract(weights, 2 * (u * outside).real)
         beta = _contract(weights, (u * inside).real)
         d_out = _contract(alpha, shape) + _contract(beta, per_eps)
@@ -128,7 +134,7 @@ def _coherent_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array
 
     # Σ_m X_nm c_m/(ε_n − ε_m) = u_n† dH y_n with y_n = Σ_m u_m c_m/(ε_n − ε_m): dH is met once per amplitude, and X
     # is never formed. Likewise for the group, with w_n = Σ_{m in the group} u_m c_m.
-    quotient, same = _divided(eps, group_gap(gamma))
+    quotient, same = _divided(eps, eps, group_gap(gamma))
     y = jnp.einsum("im,nm,vm->vin", u, quotient, c, precision="highest")
     w = jnp.einsum("im,nm,vm->vin", u, same, c, precision="highest")
     bra = u.conj() * c.conj()[:, None, :]
@@ -141,11 +147,15 @@ def _coherent_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array
     return _contract(q, shape), d_out
 
 
-def _divided(eps: jax.Array, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _window(levels: tuple[int, int] | None) -> slice:
+    return slice(None) if levels is None else slice(*levels)
+
+
+def _divided(eps_n: jax.Array, eps_m: jax.Array, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
     """1/(ε_n − ε_m) outside a group and 0 inside; 1 inside and 0 outside."""
-    gap = eps[:, None] - eps[None, :]
+    gap = eps_n[:, None] - eps_m[None, :]
     same = jnp.abs(gap) <= delta
-    return jnp.where(same, 0.0, 1.0 / jnp.where(same, 1.0, gap)), same.astype(eps.dtype)
+    return jnp.where(same, 0.0, 1.0 / jnp.where(same, 1.0, gap)), same.astype(gap.dtype)
 
 
 def _populations(u: jax.Array, weights: jax.Array | None) -> jax.Array:

@@ -1,0 +1,225 @@
+"""The photoemission image of a model: spectral function, k_z broadening, Fermi edge, resolution, background, counts.
+
+    I(pixel, E) = g [f(E) ∫dk_z' L(k_z' − k_z(pixel, E); 1/2λ) A_v(k∥(pixel, E), k_z', E)] ⊗ resolution + background
+
+A_v is projected on the photoemission amplitude v ("plane_wave"), summed over all orbitals ("uniform"), or kept apart
+for every kind of orbital, to be weighted by free smooth functions of pixel and energy ("free"; see `inference`).
+The widths and weights are functions of energy and k or belong to orbital projectors, never to a band's index, so that
+the image and its derivative are smooth through degeneracies.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bandjax.devices import map_chunks
+from bandjax.hamiltonian import Model, Orbital, bloch_hamiltonian
+from bandjax.photoemission import background as background_terms
+from bandjax.photoemission.instrument import Instrument, check_instrument, half_width
+from bandjax.photoemission.matrix_elements import plane_wave_amplitude
+from bandjax.photoemission.plan import (
+    KERNEL_REACH,
+    Axes,
+    Plan,
+    band_shift,
+    central_kz,
+    laboratory_model,
+    lateral_momentum,
+    plan_image,
+)
+from bandjax.photoemission.resolution import fermi_dirac, gaussian_kernel, gaussian_matrix
+from bandjax.spectrum import coherent_lorentzians, weighted_lorentzians
+from bandjax.spectrum.bands import bytes_of_h
+from bandjax.units import FWHM_PER_SIGMA
+
+
+def arpes_image(model: Model, instrument: Instrument, axes: Mapping[str, object] | Axes | Plan, *, mesh=None, **options) -> jax.Array:  # noqa: ANN001, ANN003
+    """Photoemission image in counts per pixel, every nuisance inside.
+
+    Args:
+        model: Tight-binding model in the crystal's axes.
+        instrument: Source, orientation, analyser, background; see `QUANTITIES`.
+        axes: Pixel axes: `energy` (E − E_F, eV) with `angle`/`deflector` (degrees) or `kx`/`ky` (1/Å) and, optionally,
+            `hv` (eV): a mapping of arrays or an xarray.DataArray; or a `Plan` made before (needed where model or
+            instrument are traced by JAX).
+        mesh: Devices to split the wave vectors over.
+        **options: Passed to `plan_image` (`method`, `kz_points`, `window`, …).
+
+    Returns:
+        Shape of the axes in the order hv, ky | deflector, kx | angle, energy. Differentiable once in model and
+        instrument.
+
+    Raises:
+        ValueError: axes are not recognised, a number is out of bounds, or "free" matrix elements, whose weights the fit
+            determines, are asked for here.
+    """
+    check_instrument(instrument)
+    if instrument.matrix_elements == "free":
+        raise ValueError('Argument `matrix_elements` must be "uniform" or "plane_wave" for an image; the weights of "free" come from a fit.')
+    plan = axes if isinstance(axes, Plan) else plan_image(model, instrument, axes, **options)
+    return _image(model, instrument, plan, mesh)
+
+
+def _image(model: Model, instrument: Instrument, plan: Plan, mesh) -> jax.Array:  # noqa: ANN001
+    bright = instrument.gain * signal(model, instrument, plan, mesh=mesh)[0]
+    return bright + background_terms.background(instrument, jnp.array(plan.axes.energy, bright.dtype), bright)
+
+
+def signal(model: Model, instrument: Instrument, plan: Plan, *, mesh=None) -> jax.Array:  # noqa: ANN001
+    """Images of the projectors in 1/eV, without gain and background, resolution included: (projector, *axes)."""
+    lab = laboratory_model(model, instrument)
+    padded = jnp.array(plan.padded_energy, lab.dtype)
+    hvs = plan.axes.hv or (instrument.photon_energy,)
+    images = []
+    for hv in hvs:
+        hv = jnp.asarray(hv, lab.dtype)
+        raw = (_direct if plan.method == "direct" else _on_grid)(lab, instrument, plan, hv, padded, mesh)
+        raw = raw * fermi_dirac(padded, instrument.temperature).astype(raw.dtype)
+        kernel = gaussian_matrix(jnp.array(plan.axes.energy, lab.dtype), padded, instrument.fwhm_energy / FWHM_PER_SIGMA)
+        images.append(jnp.matmul(raw, kernel.T.astype(raw.dtype), precision="highest"))
+    shape = (images[0].shape[0], *plan.axes.shape)
+    return jnp.stack(images, axis=1).reshape(shape)
+
+
+def projectors(model: Model) -> list[str]:
+    """Kinds of orbital that "free" matrix elements keep apart, in the order of `signal`: s, p_x, p_y, p_z, d.
+
+    The axes are those of the laboratory. s* counts as s. Populations of equal kind on different sites add up.
+    """
+    return list(dict.fromkeys(_kind(o) for o in model.topology.orbitals))
+
+
+def _kind(orbital: Orbital) -> str:
+    return orbital.name if orbital.name.startswith("p") else orbital.name[0]
+
+
+def _weights(lab: Model, instrument: Instrument) -> jax.Array | None:
+    if instrument.matrix_elements == "uniform":
+        return None
+    kinds, labels = projectors(lab), [_kind(o) for o in lab.topology.labels()]
+    return jnp.array([[float(label == kind) for label in labels] for kind in kinds], lab.dtype)
+
+
+def _spectrum_at(lab: Model, instrument: Instrument, k: jax.Array, hv: jax.Array, x: jax.Array, gamma: jax.Array, levels) -> jax.Array:  # noqa: ANN001
+    """A of every projector at one laboratory wave vector, (projector, energy)."""
+    h = bloch_hamiltonian(lab, k)
+    if instrument.matrix_elements == "plane_wave":
+        v = plane_wave_amplitude(lab, instrument, k + band_shift(instrument, hv))
+        return coherent_lorentzians(h, v, x, gamma).sum(axis=0, keepdims=True)
+    return weighted_lorentzians(h, _weights(lab, instrument), x, gamma, levels)
+
+
+def _scales(instrument: Instrument, padded: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Energies on the model's scale and half widths."""
+    return padded + instrument.fermi_energy, jnp.broadcast_to(half_width(instrument, padded), padded.shape).astype(padded.dtype)
+
+
+def _direct(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padded: jax.Array, mesh) -> jax.Array:  # noqa: ANN001
+    """Diagonalise at every pixel (× node energy × k_z point); (projector, direction, padded energy)."""
+    x, gamma = _scales(instrument, padded)
+    half = 1 / (2 * instrument.escape_depth)
+    quantiles = (np.arange(plan.kz_points) + 0.5) / plan.kz_points - 0.5
+    offsets = half * jnp.tan(np.pi * jnp.array(quantiles, lab.dtype))  # equal parts of the Lorentzian in k_z
+
+    def at_node(energy: float) -> jax.Array:
+        outside, inside = lateral_momentum(instrument, plan.axes, jnp.asarray(energy, lab.dtype), hv)
+        centre = central_kz(instrument, outside, jnp.asarray(energy, lab.dtype), hv)
+
+        def one(item: tuple) -> jax.Array:
+            lateral, kz = item
+            at = lambda offset: _spectrum_at(  # noqa: E731
+                lab, instrument, jnp.concatenate([lateral, (kz + offset)[None]]), hv, x, gamma, plan.levels
+            )
+            return jax.vmap(at)(offsets).mean(axis=0)
+
+        per_item = plan.kz_points * _bytes(lab, len(plan.padded_energy))
+        return map_chunks(one, (inside, centre), bytes_per_item=per_item, mesh=mesh)
+
+    if len(plan.nodes) == 1:
+        raw = at_node(plan.nodes[0])
+    else:
+        blend = _hats(np.array(plan.nodes), np.array(plan.padded_energy))
+        raw = sum(at_node(e) * jnp.array(b, lab.dtype) for e, b in zip(plan.nodes, blend, strict=True))
+    raw = jnp.moveaxis(raw, 1, 0)  # (projector, direction, energy)
+    return _blur_lateral(raw, instrument, plan, hv)
+
+
+def _blur_lateral(raw: jax.Array, instrument: Instrument, plan: Plan, hv: jax.Array) -> jax.Array:
+    """Momentum resolution along every lateral axis with more than one pixel."""
+    sizes = [len(v) for _, v in plan.axes.lateral]
+    image = raw.reshape(raw.shape[0], *sizes, raw.shape[-1])
+    per_degree = jnp.deg2rad(1.0) * jnp.sqrt(hv - instrument.work_function) * 0.512317 if plan.axes.in_angles else 1.0
+    for axis, (_, values) in enumerate(plan.axes.lateral):
+        if len(values) > 1:
+            pixel = jnp.array(values, raw.dtype)
+            kernel = gaussian_matrix(pixel, pixel, instrument.fwhm_momentum / FWHM_PER_SIGMA / per_degree)
+            image = jnp.moveaxis(jnp.tensordot(kernel.astype(raw.dtype), image, (1, axis + 1), precision="highest"), 0, axis + 1)
+    return image.reshape(raw.shape)
+
+
+def _on_grid(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padded: jax.Array, mesh) -> jax.Array:  # noqa: ANN001
+    """Diagonalise on the (k_x, k_z) grid, then average over k_z and carry to the pixels; (projector, pixel, energy)."""
+    x, gamma = _scales(instrument, padded)
+    q = band_shift(instrument, hv)
+    kz = jnp.array(plan.kz, lab.dtype)
+
+    def at_kx(kx: jax.Array) -> jax.Array:
+        kinetic_k2 = 0.262468 * (hv - instrument.work_function + padded)
+        middle = padded.shape[0] // 2
+        ky = -jnp.sin(jnp.deg2rad(instrument.tilt)) * jnp.sqrt(kinetic_k2[middle] - kx**2) - q[1]
+        outside = jnp.broadcast_to(jnp.stack([kx + q[0], ky + q[1]]), (padded.shape[0], 2))
+        centre = central_kz(instrument, outside, padded, hv) - plan.kz_origin
+        if len(plan.kz) == 1:
+            k = jnp.stack([kx, ky, centre[middle] + plan.kz_origin])
+            return _spectrum_at(lab, instrument, k, hv, x, gamma, plan.levels)
+        share = _kz_shares(plan, kz, centre, 1 / (2 * instrument.escape_depth))  # (k_z, energy)
+        at = lambda z: _spectrum_at(lab, instrument, jnp.stack([kx, ky, z + plan.kz_origin]), hv, x, gamma, plan.levels)  # noqa: E731
+        return jnp.einsum("zpe,ze->pe", jax.vmap(at)(kz), share, precision="highest")
+
+    nodes = jnp.array(plan.kx, lab.dtype)
+    per_item = len(plan.kz) * _bytes(lab, len(plan.padded_energy))
+    raw = jnp.moveaxis(map_chunks(at_kx, nodes, bytes_per_item=per_item, mesh=mesh), 1, 0)  # (projector, node, energy)
+    return _to_pixels(raw, instrument, plan, hv, padded)
+
+
+def _kz_shares(plan: Plan, kz: jax.Array, centre: jax.Array, half: jax.Array) -> jax.Array:
+    """Part of the Lorentzian around k_z(E) that falls to each node's cell, (node, energy), normalised over the grid."""
+    spacing = plan.kz[1] - plan.kz[0]
+    primitive = lambda z: jnp.arctan((z - centre[None, :]) / half) / np.pi  # noqa: E731
+    cell = lambda z: primitive(z[:, None] + spacing / 2) - primitive(z[:, None] - spacing / 2)  # noqa: E731
+    share = cell(kz)
+    if plan.fold_z:  # node z stands for −z too; the cell of 0 is its own mirror image
+        mirrored = jnp.where(kz[:, None] > spacing / 4, cell(-kz), 0.0)
+        share = share + mirrored
+    return share / share.sum(axis=0)
+
+
+def _to_pixels(raw: jax.Array, instrument: Instrument, plan: Plan, hv: jax.Array, padded: jax.Array) -> jax.Array:
+    """Values at the pixels' k_x(E), averaged with the momentum resolution over the nearest nodes."""
+    energy_index = jnp.arange(padded.shape[0])
+    if plan.axes.in_angles:
+        inside = jax.vmap(lambda e: lateral_momentum(instrument, plan.axes, e, hv)[1][:, 0], out_axes=1)(padded)
+    else:
+        inside = jnp.broadcast_to(jnp.array(plan.axes.lateral[0][1], raw.dtype)[:, None], (plan.axes.shape[0], padded.shape[0]))
+    step = plan.kx[1] - plan.kx[0]
+    nearest = jax.lax.stop_gradient(jnp.round(inside / step).astype(int))
+    sigma = instrument.fwhm_momentum / FWHM_PER_SIGMA
+    offsets = np.arange(-KERNEL_REACH, KERNEL_REACH + 1)
+    node = nearest[..., None] + offsets  # (pixel, energy, neighbour), in units of the step
+    weight = gaussian_kernel(inside[..., None] - node * step, sigma)
+    weight = weight / weight.sum(axis=-1, keepdims=True)
+    first = round(plan.kx[0] / step)
+    index = jnp.clip((jnp.abs(node) if plan.fold_x else node) - first, 0, len(plan.kx) - 1)
+    gathered = raw[:, index, energy_index[None, :, None]]
+    return jnp.einsum("pxen,xen->pxe", gathered, weight.astype(raw.dtype), precision="highest")
+
+
+def _hats(nodes: np.ndarray, energy: np.ndarray) -> np.ndarray:
+    """Linear interpolation weights of each node at each energy, constant beyond the ends: (node, energy)."""
+    return np.stack([np.interp(energy, nodes, row) for row in np.eye(nodes.size)])
+
+
+def _bytes(lab: Model, energies: int) -> float:
+    return bytes_of_h(lab) + lab.dtype.itemsize * energies * (4 * lab.n_orbital + 2 * len(lab.topology.orbitals))

@@ -1,0 +1,272 @@
+"""How an image is computed: the static grids, chosen once from axes, instrument and model.
+
+Two ways. "direct" diagonalises at the wave vector of every pixel (and, where the wave vector of a pixel moves with
+energy, at a few energies between which the image is blended): any axes. "grid", for cuts, diagonalises on a fixed
+(k_x, k_z) grid whose nodes do not move with the fitted numbers, uses the mirror symmetries of the bands where the
+model has them, and carries the result to the pixels with the momentum resolution as its kernel: several times cheaper
+for dense cuts of crystals with k_z broadening.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bandjax import checks
+from bandjax.hamiltonian import Model, bloch_hamiltonian, rotated
+from bandjax.photoemission import kinematics
+from bandjax.photoemission.instrument import Instrument
+from bandjax.units import FWHM_PER_SIGMA
+
+MOMENTUM_AXES = ("kx", "ky")
+ANGLE_AXES = ("angle", "deflector")
+LATERAL_PER_SIGMA = 1.2  # grid step in units of σ_k: a Gaussian sampled there is summed to 1e-6
+KERNEL_REACH = 4  # nodes on each side of a pixel that its momentum kernel takes
+BLEND_SHIFT = 0.05  # eV: largest shift of a band between two energies of the "direct" way; half of it is averaged away
+STEEPEST = 6.0  # eV Å: velocity assumed for that estimate
+
+
+@dataclasses.dataclass(frozen=True)
+class Axes:
+    """The pixel axes of an image: energy (E − E_F, eV) and at most two lateral axes and photon energies."""
+
+    energy: tuple[float, ...]
+    lateral: tuple[tuple[str, tuple[float, ...]], ...]
+    hv: tuple[float, ...] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Axis names in the order of the image."""
+        return (("hv",) if self.hv else ()) + tuple(n for n, _ in self.lateral) + ("energy",)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the image."""
+        return ((len(self.hv),) if self.hv else ()) + tuple(len(v) for _, v in self.lateral) + (len(self.energy),)
+
+    @property
+    def in_angles(self) -> bool:
+        """Whether the lateral axes are emission angles."""
+        return any(n in ANGLE_AXES for n, _ in self.lateral)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Static grids of one image."""
+
+    axes: Axes
+    method: str  # "direct" or "grid"
+    padded_energy: tuple[float, ...]
+    nodes: tuple[float, ...]  # "direct": energies at which wave vectors are taken
+    kz_points: int  # "direct": quadrature points of the k_z Lorentzian
+    kx: tuple[float, ...] = ()  # "grid": nodes along the slit, 1/Å, ≥ 0 when folded
+    kz: tuple[float, ...] = ()  # "grid": nodes relative to `kz_origin`
+    kz_origin: float = 0.0
+    fold_x: bool = False
+    fold_z: bool = False
+    levels: tuple[int, int] | None = None
+
+
+def as_axes(axes: Mapping[str, object]) -> Axes:
+    """Axes from a mapping (or the coordinates of an xarray.DataArray) of one-dimensional arrays.
+
+    Raises:
+        ValueError: no `energy`, a name that is none of angle, deflector, kx, ky, hv, angles mixed with momenta, or
+            an axis that does not increase.
+    """
+    coordinates = getattr(axes, "coords", axes)
+    known = ("energy", *MOMENTUM_AXES, *ANGLE_AXES, "hv")
+    dims = getattr(axes, "dims", tuple(coordinates))
+    for name in dims:
+        checks.one_of("axes", name, known)
+        if np.size(coordinates[name]) > 1:
+            checks.increasing(str(name), coordinates[name])
+    if "energy" not in dims:
+        raise ValueError(f"Argument `axes` must hold an axis 'energy', but holds {', '.join(map(str, dims)) or 'none'}.")
+    values = {name: tuple(float(v) for v in np.asarray(coordinates[name]).ravel()) for name in dims}
+    lateral = tuple((n, values[n]) for n in ("ky", "kx", "deflector", "angle") if n in values)
+    if len({n in ANGLE_AXES for n, _ in lateral}) > 1:
+        raise ValueError(f"Argument `axes` must hold angles or momenta, but mixes {', '.join(n for n, _ in lateral)}.")
+    return Axes(values["energy"], lateral, values.get("hv"))
+
+
+def plan_image(
+    model: Model,
+    instrument: Instrument,
+    axes: Mapping[str, object] | Axes,
+    *,
+    method: str = "direct",
+    kz_points: int = 15,
+    kz_reach: float = 5.0,
+    window: float | None = None,
+) -> Plan:
+    """Choose the grids of an image.
+
+    Args:
+        model: Model with concrete numbers, in the crystal's axes.
+        instrument: Instrument with concrete numbers.
+        axes: Pixel axes.
+        method: "direct" or "grid" (cuts with one lateral axis and one photon energy).
+        kz_points: Quadrature points of the k_z Lorentzian; 1 takes k_z at its centre (two-dimensional materials).
+        kz_reach: "grid": half widths of the Lorentzian that the grid covers beyond the k_z of the pixels.
+        window: Levels farther than this (eV) from the energy window everywhere are left out of the sums; None keeps
+            all (sum rules hold).
+
+    Raises:
+        ValueError: "grid" for axes that are no cut.
+    """
+    checks.one_of("method", method, ("direct", "grid"))
+    axes = axes if isinstance(axes, Axes) else as_axes(axes)
+    energy = np.array(axes.energy)
+    padded = _padded(energy, float(instrument.fwhm_energy))
+    if method == "direct":
+        plan = Plan(axes, "direct", padded, _blend_nodes(instrument, axes), kz_points)
+    else:
+        plan = _grid(model, instrument, axes, padded, kz_points, kz_reach)
+    return plan if window is None else dataclasses.replace(plan, levels=_levels(model, instrument, plan, window))
+
+
+def _padded(energy: np.ndarray, fwhm: float) -> tuple[float, ...]:
+    """Pixel energies, continued on both sides by 3σ of the resolution."""
+    if energy.size < 2:
+        return tuple(energy)
+    reach = 3 * fwhm / FWHM_PER_SIGMA
+    low, high = energy[1] - energy[0], energy[-1] - energy[-2]
+    below = energy[0] - low * np.arange(int(np.ceil(reach / low)), 0, -1)
+    above = energy[-1] + high * np.arange(1, int(np.ceil(reach / high)) + 1)
+    return tuple(float(e) for e in np.concatenate([below, energy, above]))
+
+
+def _blend_nodes(instrument: Instrument, axes: Axes) -> tuple[float, ...]:
+    low, high = axes.energy[0], axes.energy[-1]
+    photon = min(axes.hv) if axes.hv else float(instrument.photon_energy)
+    kinetic = photon - float(instrument.work_function) + np.array([low, high])
+    if kinetic[0] <= 0:
+        raise ValueError(f"Argument `photon_energy` must exceed work function and binding energy, but leaves {kinetic[0]:.3f} eV of kinetic energy.")
+    spread = 0.0  # change of a pixel's wave vector over the window
+    if axes.in_angles:
+        centre = {"angle": float(instrument.polar), "deflector": float(instrument.tilt)}
+        largest = max(abs(v - centre[n]) for n, values in axes.lateral for v in values)
+        spread = float(np.diff(kinematics.wave_number(kinetic))[0]) * np.sin(np.deg2rad(min(largest, 90.0)))
+    count = 1 + int(np.ceil(spread * STEEPEST / BLEND_SHIFT)) if spread > 1e-4 else 1
+    return tuple(float(e) for e in (np.linspace(low, high, count) if count > 1 else [(low + high) / 2]))
+
+
+def lateral_momentum(instrument: Instrument, axes: Axes, energy: jax.Array, hv: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Wave vectors along the surface of every direction at one energy: outside (direction, 2), and of the band."""
+    kinetic = hv - instrument.work_function + energy
+    q = band_shift(instrument, hv)[:2]
+    grids = dict(zip([n for n, _ in axes.lateral], jnp.meshgrid(*[jnp.array(v) for _, v in axes.lateral], indexing="ij"), strict=True))
+    flat = {n: g.ravel() for n, g in grids.items()}
+    zero = jnp.zeros(1)
+    if axes.in_angles:
+        outside = kinematics.emission_momentum(
+            kinetic, flat.get("angle", zero), flat.get("deflector", zero), instrument.polar, instrument.tilt
+        )
+        return outside, outside - q
+    kx = flat.get("kx", zero)
+    tilted = -jnp.sin(jnp.deg2rad(instrument.tilt)) * jnp.sqrt(kinematics.wave_number(kinetic) ** 2 - kx**2) - q[1]
+    inside = jnp.stack(jnp.broadcast_arrays(kx, flat.get("ky", tilted)), axis=-1)
+    return inside + q, inside
+
+
+def band_shift(instrument: Instrument, hv: jax.Array) -> jax.Array:
+    """The photon's momentum in the laboratory frame, or zero where it is not subtracted."""
+    if not instrument.photon_momentum:
+        return jnp.zeros(3)
+    return kinematics.photon_momentum(hv, instrument.incidence, instrument.incidence_azimuth)
+
+
+def central_kz(instrument: Instrument, outside: jax.Array, energy: jax.Array, hv: jax.Array) -> jax.Array:
+    """k_z of the band for electrons with the parallel wave vector `outside` (…, 2)."""
+    kinetic = hv - instrument.work_function + energy
+    inside = kinematics.perpendicular_momentum(kinetic, outside, instrument.inner_potential)
+    return inside - band_shift(instrument, hv)[2]
+
+
+def laboratory_model(model: Model, instrument: Instrument) -> Model:
+    """The model in the laboratory axes."""
+    rotation = jnp.asarray(kinematics.laboratory_rotation(instrument.surface, instrument.slit), model.dtype)
+    return rotated(model, kinematics.azimuth_rotation(instrument.azimuth).astype(model.dtype) @ rotation)
+
+
+def _grid(model: Model, instrument: Instrument, axes: Axes, padded: tuple, kz_points: int, kz_reach: float) -> Plan:
+    if len(axes.lateral) != 1 or axes.hv or axes.lateral[0][0] not in ("angle", "kx"):
+        raise ValueError(f'Argument `method` may be "grid" for cuts (angle or kx, and energy) only, but the axes are {axes.names}.')
+    ends = jnp.array([axes.energy[0], axes.energy[-1]])
+    hv = jnp.asarray(instrument.photon_energy)
+    outside, inside = jax.vmap(lambda e: lateral_momentum(instrument, axes, e, hv))(ends)
+    kz = np.asarray(jax.vmap(lambda o, e: central_kz(instrument, o, e, hv))(outside, ends))
+
+    step = LATERAL_PER_SIGMA * float(instrument.fwhm_momentum) / FWHM_PER_SIGMA
+    if step <= 0:
+        raise ValueError('Argument `fwhm_momentum` must be > 0 (in 1/Å) for the "grid" method, but is 0.')
+    margin = (KERNEL_REACH + 2) * step
+    low, high = float(inside[..., 0].min()) - margin, float(inside[..., 0].max()) + margin
+    lab = laboratory_model(model, instrument)
+    fold_x, fold_z = _folds(lab, instrument)
+    first = 0 if fold_x else int(np.floor(low / step))
+    last = int(np.ceil((max(-low, high) if fold_x else high) / step))
+
+    width = 1 / (2 * float(instrument.escape_depth))
+    origin, period = 0.0, _period(lab)
+    if fold_z and period:
+        origin = float(np.round(kz.mean() / (period / 2)) * period / 2)  # both 0 and half a period are mirror planes
+    reach = kz_reach * width
+    top = max(abs(kz.min() - origin), abs(kz.max() - origin)) + reach if fold_z else kz.max() + reach
+    bottom = 0.0 if fold_z else kz.min() - reach
+    if kz_points == 1:
+        nodes = np.array([kz.mean() - origin])
+    else:
+        spacing = 2 * reach / (kz_points - 1)
+        nodes = bottom + spacing * np.arange(int(np.ceil((top - bottom) / spacing)) + 1)
+    return Plan(
+        axes, "grid", padded, (), kz_points, tuple(float(i * step) for i in range(first, last + 1)), tuple(map(float, nodes)),
+        origin, fold_x, fold_z,
+    )  # fmt: skip
+
+
+def _period(lab: Model) -> float | None:
+    """Shortest reciprocal-lattice vector along the surface normal, 1/Å."""
+    shortest = None
+    reciprocal = np.asarray(lab.reciprocal)
+    for triple in np.ndindex(9, 9, 9):
+        vector = (np.array(triple) - 4) @ reciprocal
+        if abs(vector[0]) + abs(vector[1]) < 1e-6 and vector[2] > 1e-6:
+            shortest = vector[2] if shortest is None else min(shortest, vector[2])
+    return shortest
+
+
+def _folds(lab: Model, instrument: Instrument) -> tuple[bool, bool]:
+    """Whether bands and orbital populations are unchanged under k_x → −k_x and under k_z → −k_z (tried at three k)."""
+    if instrument.matrix_elements == "plane_wave":
+        return False, False
+    generic = np.array([[0.31, 0.07, 0.23], [0.83, -0.05, 0.41], [0.17, 0.29, -0.11]])
+
+    def fingerprint(k: np.ndarray) -> np.ndarray:
+        h = np.asarray(jax.vmap(lambda q: bloch_hamiltonian(lab, q))(jnp.asarray(k, lab.dtype)))
+        eps, u = np.linalg.eigh(h)
+        half = len(lab.topology.orbitals)
+        blurred = np.exp(-((eps[:, None, :] - np.linspace(-15, 15, 61)[None, :, None]) ** 2))
+        weights = (np.abs(u) ** 2).reshape(len(k), -1, half, h.shape[-1]).sum(axis=1)
+        return np.einsum("ken,kon->keo", blurred, weights)
+
+    tolerance = 1e-6 if lab.dtype == np.float64 else 1e-3
+    here = fingerprint(generic)
+    flips = [np.abs(fingerprint(generic * np.array(s)) - here).max() < tolerance for s in ((-1, 1, 1), (1, 1, -1))]
+    q = np.asarray(band_shift(instrument, jnp.asarray(instrument.photon_energy)))
+    return bool(flips[0] and abs(q[0]) < 1e-3), bool(flips[1] and _period(lab))
+
+
+def _levels(model: Model, instrument: Instrument, plan: Plan, window: float) -> tuple[int, int]:
+    """Range of levels that come within `window` of the energies anywhere on a coarse sample of the image's k."""
+    lab = laboratory_model(model, instrument)
+    reach = np.abs(plan.kx).max() if plan.kx else 1.0
+    sample = np.stack(np.meshgrid(np.linspace(-reach, reach, 9), [0.0, 0.05], np.linspace(0, 2, 9), indexing="ij"), -1).reshape(-1, 3)
+    h = np.asarray(jax.vmap(lambda q: bloch_hamiltonian(lab, q))(jnp.asarray(sample, lab.dtype)))
+    eps = np.linalg.eigvalsh(h) - float(instrument.fermi_energy)
+    inside = (eps.max(axis=0) > plan.axes.energy[0] - window) & (eps.min(axis=0) < plan.axes.energy[-1] + window)
+    chosen = np.flatnonzero(inside)
+    return (int(chosen[0]), int(chosen[-1]) + 1) if chosen.size else (0, eps.shape[1])
