@@ -63,7 +63,7 @@ _FACTORS = {
 
 
 class Label(NamedTuple):
-    """An axis label taken apart: the canonical name (None where unknown) and the unit that it states ('' where none)."""
+    """An axis label taken apart: the canonical name (None where unknown) and the unit it states ('' where none)."""
 
     name: str | None
     unit: str

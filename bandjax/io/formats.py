@@ -75,7 +75,7 @@ def recognise(path: str | os.PathLike[str]) -> str:
 def broken(path: str | os.PathLike[str], wanted: str, found: str | BaseException) -> ValueError:
     """The error for a file that is not what it should be: one sentence with the formats read here."""
     if isinstance(found, BaseException):
-        found = f"reading it stopped with: {str(found).strip().rstrip('.') or type(found).__name__}"
+        found = f"reading it stopped with: {' '.join(str(found).split()).rstrip('.') or type(found).__name__}"
     return ValueError(f"File {path} must be {wanted}, but {found}; formats read here: {', '.join(FORMATS.values())}.")
 
 
@@ -101,8 +101,7 @@ def _kind_of_hdf5(path: Path) -> str:
                 return "netcdf4"
             arrays = [item for item in items if isinstance(item, h5py.Dataset)]
             maps = [item for item in arrays if item.ndim > 1]
-            scales = [item for item in arrays if _text(item.attrs.get("CLASS", "")) == "DIMENSION_SCALE"]
-            return "netcdf4" if maps and scales and all("DIMENSION_LIST" in m.attrs for m in maps) else "hdf5"
+            return "netcdf4" if maps and all(len(dim) for item in maps for dim in item.dims) else "hdf5"
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise broken(path, "a complete HDF5 or NetCDF4 file", error) from error
 
@@ -111,7 +110,7 @@ def _kind_of_zip(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.rsplit("/", 1)[-1] for name in archive.namelist()]
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise broken(path, "a complete zip archive of a DA30 volume", error) from error
     return "ses-zip" if any(name.startswith("Spectrum_") and name.endswith(".bin") for name in names) else None
 

@@ -1,4 +1,4 @@
-"""Plain HDF5: an array whose axes are attached scales, are listed in an attribute, or lie beside it by name and length."""
+"""Plain HDF5: an array whose axes are attached scales, are listed in an attribute, or lie beside it."""
 
 import struct
 from pathlib import Path
@@ -22,16 +22,16 @@ def read(path: Path, variable: str | None) -> xr.DataArray:
         with h5py.File(path, "r") as file:
             arrays: dict[str, h5py.Dataset] = {}
             file.visititems(lambda name, item: arrays.update({name: item}) if _is_array(item) else None)
-            axes = {name: axes_of(item) for name, item in arrays.items()}
-            maps = {
-                name: item
-                for name, item in arrays.items()
-                if looks_like_map([axis for axis, _ in axes[name]], item.shape, item.dtype.kind)
-            }
+            maps, others = [], {}
+            for name, item in arrays.items():
+                dims = [axis for axis, _ in axes_of(item)]
+                sizes = ", ".join(f"{axis}: {size}" for axis, size in zip(dims, item.shape, strict=True))
+                others[name] = f"{name} ({sizes})"
+                if looks_like_map(dims, item.shape, item.dtype.kind):
+                    maps.append(name)
     except ERRORS as error:
         raise broken(path, "a complete HDF5 file", error) from error
-    others = {name: f"{name} ({', '.join(f'{axis}: {len(values)}' for axis, values in axes[name])})" for name in arrays}
-    chosen = choose({name: name for name in maps}, variable, f"File {path}", others)
+    chosen = choose(dict(zip(maps, maps, strict=True)), variable, f"File {path}", others)
     try:
         with h5py.File(path, "r") as file:
             return _load(file, chosen, axes_of(file[chosen]))
@@ -40,7 +40,7 @@ def read(path: Path, variable: str | None) -> xr.DataArray:
 
 
 def axes_of(array: h5py.Dataset) -> list[tuple[str, Any]]:
-    """(name, dataset of values or range) of each axis of an array; an axis that nothing names is called "axis <number>".
+    """(name, dataset of values or range) of each axis of an array; one that nothing names is called "axis <number>".
 
     In this order: a dimension scale attached, the array's attribute `axes`, dimension labels, then a one-dimensional
     dataset in the same group with a known axis name and that length, where only one has it.
@@ -82,7 +82,7 @@ def attributes(item: h5py.Group | h5py.Dataset) -> dict[str, Any]:
     """The attributes of an HDF5 object without those that only hold the file together."""
     out = {}
     for key, value in item.attrs.items():
-        plain = isinstance(value, (str, bytes, int, float, np.generic)) or getattr(value, "dtype", None) != object
+        plain = np.asarray(value).dtype.kind in "iufbSU"
         if key not in _BOOKKEEPING and not key.startswith("_N") and plain:
             out[key] = value
     return out

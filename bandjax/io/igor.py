@@ -7,6 +7,7 @@ The wave's note, lines of key=value, becomes attributes.
 Source: WaveMetrics Technical Note 003, Igor Binary Format (as igor2 implements it).
 """
 
+import logging
 import struct
 from pathlib import Path
 from types import ModuleType
@@ -52,6 +53,7 @@ def _igor2(path: Path) -> ModuleType:
         import igor2.packed
     except ModuleNotFoundError as error:
         raise ImportError(f"File {path} needs the package igor2: install it with `pip install bandjax[io]`.") from error
+    logging.getLogger("igor2").addHandler(logging.NullHandler())  # it prints whole broken files; the error says enough
     return igor2
 
 

@@ -1,8 +1,8 @@
 """The canonical map: an `xarray.DataArray` with known axes in known units, and the checks before a fit.
 
-Dimensions among `hv`, `kz`, `deflector`, `ky`, `angle`, `kx`, `energy` in this order, ascending; float64 values; attributes
-`photon_energy`, `work_function`, `fermi_level_kinetic` (eV), `temperature` (K), `normal_emission_angle` (degree), `polarisation`,
-`material` where known, and `energy_reference` ("fermi" or "kinetic").
+Dimensions among `hv`, `kz`, `deflector`, `ky`, `angle`, `kx`, `energy` in this order, ascending; float64 values;
+attributes `photon_energy`, `work_function`, `fermi_level_kinetic` (eV), `temperature` (K), `normal_emission_angle`
+(degree), `polarisation`, `material` where known, and `energy_reference` ("fermi" or "kinetic").
 """
 
 import os
@@ -25,8 +25,8 @@ def standardise(data: xr.DataArray, *, source: str = "Argument `data`") -> xr.Da
         A new DataArray named "intensity".
 
     Raises:
-        ValueError: An axis is unknown, doubled, without values, in an unknown unit, or neither ascends nor descends; the
-            values are not numbers.
+        ValueError: An axis is unknown, doubled, without values, in an unknown unit, or neither ascends nor descends;
+            the values are not numbers.
         TypeError: `data` is not a DataArray.
     """
     if not isinstance(data, xr.DataArray):
@@ -61,8 +61,10 @@ def check_map(
         The map; NaN marks pixels to leave out, `masked_pixels` says how many.
 
     Raises:
-        ValueError: No known axis; an axis that does not increase, has fewer than two points or angles beyond ±90 degree;
-            kinetic energies; values infinite, negative, all zero or all NaN; an angle map without photon energy.
+        ValueError: No known axis; an axis that does not increase, has fewer than two points or angles beyond
+            ±90 degree; kinetic energies; values infinite, negative, all zero or all NaN; an angle map without
+            photon energy.
+        TypeError: `data` is not a DataArray.
     """
     checks.one_of("negative", negative, ("raise", "mask"))
     if not isinstance(data, xr.DataArray):

@@ -38,7 +38,7 @@ def canonical(attributes: Mapping[Hashable, Any]) -> dict[str, Any]:
     """Rename the attributes that mean something here; numbers come out in eV, K and degree.
 
     A value that is NaN, empty or no number where one is needed is left under its own name. Where two attributes mean
-    the same, the more trusted name wins and the other stays. A name with "assumed" in it stays beside its canonical one.
+    the same, the more trusted name wins and the other stays. A name with "assumed" in it stays beside the canonical.
     """
     rest = {str(key): _simple(value) for key, value in attributes.items()}
     out: dict[str, Any] = {}

@@ -31,10 +31,10 @@ def read(path: str | os.PathLike[str], *, variable: str | None = None) -> xr.Dat
         variable: Which map, where the file holds several: a variable, region, wave or NXdata group by name.
 
     Returns:
-        The map: dimensions among `hv`, `kz`, `deflector`, `ky`, `angle`, `kx`, `energy`, ascending, in eV, degree and 1/Å;
-        float64. Attributes as `bandjax.io.maps` lists them, with `source_file` and `source_format`; everything else that the
-        file says keeps its own name. Kinetic energies stay kinetic (`energy_reference`); see `to_fermi`. Counts are not
-        judged here; see `check_map`.
+        The map: dimensions among `hv`, `kz`, `deflector`, `ky`, `angle`, `kx`, `energy`, ascending, in eV, degree and
+        1/Å; float64. Attributes as `bandjax.io.maps` lists them, with `source_file` and `source_format`; everything
+        else that the file says keeps its own name. Kinetic energies stay kinetic (`energy_reference`); see `to_fermi`.
+        Counts are not judged here; see `check_map`.
 
     Raises:
         FileNotFoundError, IsADirectoryError: There is no such file, or it is a folder.

@@ -34,6 +34,9 @@ def read(path: Path, variable: str | None) -> xr.DataArray:
             elif text and curves:
                 energy, intensity = (float(part) for part in text.replace(",", " ").split()[:2])
                 curves[-1].append((energy, intensity))
+        for key, found in (("Curves/Scan", len(curves)), ("Values/Curve", len(curves[-1]) if curves else 0)):
+            if key in notes and int(notes[key]) != found:
+                raise ValueError(f"its head says {key}: {notes[key]}, and {found} are there")
         table = np.array(curves, dtype=np.float64)
     except ValueError as error:
         raise broken(path, "a complete Prodigy text file", error) from error

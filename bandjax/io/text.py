@@ -1,8 +1,8 @@
 r"""Plain text grids, in columns or as a matrix; separated by commas, semicolons, tabs or blanks.
 
 Columns: a line of names, then one line a pixel, such as `energy,kx,intensity` (the column with no axis name is the
-intensity; units may follow, as in `energy [meV]`). Matrix: the first row holds one axis, the first column the other; they
-are named in the corner, rows first, as `energy [eV]\angle [deg]`, or by the comments `# rows: energy` and
+intensity; units may follow, as in `energy [meV]`). Matrix: the first row holds one axis, the first column the other;
+they are named in the corner, rows first, as `energy [eV]\angle [deg]`, or by the comments `# rows: energy` and
 `# columns: angle`. Comments `# name: value` become attributes. Axes that nothing names are refused, not guessed.
 """
 
@@ -82,7 +82,7 @@ def _columns(
     if not np.all(counts == 1):
         raise ValueError(
             f"File {path} must have every point of its grid of {' × '.join(map(str, shape))} once, "
-            f"but has {len(table)} lines, {int(np.sum(counts == 0))} points missing and {int(np.sum(counts > 1))} doubled."
+            f"but {int(np.sum(counts == 0))} points are missing and {int(np.sum(counts > 1))} come up more than once."
         )
     image = np.empty(shape)
     image[tuple(places)] = table[:, column]
@@ -97,17 +97,17 @@ def _matrix(path: Path, rows: list[list[str]], notes: dict[str, str], variable: 
     down, across = (match[1].strip(), match[2].strip()) if match else (notes.get("rows"), notes.get("columns"))
     if not down or not across:
         raise ValueError(
-            f"File {path} must name its axes, rows first, in its corner ('energy\\angle') or in comments ('# rows: energy', "
-            "'# columns: angle'), but names none."
+            f"File {path} must name its axes, rows first, in its corner ('energy\\angle') or in comments "
+            "('# rows: energy', '# columns: angle'), but names none."
         )
     for key in ("rows", "columns"):
         notes.pop(key, None)
     short = len(rows) > 1 and len(rows[0]) == len(rows[1]) - 1
     top = rows[0] if short else rows[0][1:]
     table = _table(path, rows[1:])
-    if table.shape[1] != len(top) + 1:
+    if table.shape[-1] != len(top) + 1:
         raise ValueError(
-            f"File {path} must have {len(top) + 1} columns as its first row says, but its second has {table.shape[1]}."
+            f"File {path} must have {len(top) + 1} columns as its first row says, but below it has {table.shape[-1]}."
         )
     coords = {down: table[:, 0], across: _table(path, [top])[0]}
     return xr.DataArray(table[:, 1:], dims=(down, across), coords=coords, attrs=notes)
@@ -118,7 +118,8 @@ def _table(path: Path, rows: list[list[str]]) -> np.ndarray:
     for number, row in enumerate(rows):
         if len(row) != length:
             raise ValueError(
-                f"File {path} must have lines of equal length, but data line {number + 1} has {len(row)} entries, not {length}."
+                f"File {path} must have lines of equal length, but data line {number + 1} has {len(row)} entries, "
+                f"not {length}."
             )
     try:
         return np.array(rows, dtype=np.float64)

@@ -52,8 +52,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise OSError(
-            error.errno,
-            f"File {path} could not be written ({error.strerror}); what stood there before is untouched",
+            f"File {path} could not be written ({error.strerror}); what stood there before is untouched."
         ) from error
     return path
 
@@ -73,7 +72,8 @@ def _attributes(attributes: dict, owner: str) -> dict:
         )
         if not fits:
             raise TypeError(
-                f"Attribute `{key}` of `{owner}` must be text, a number or a list of these, but is a {type(value).__name__}."
+                f"Attribute `{key}` of `{owner}` must be text, a number or a list of these, "
+                f"but is a {type(value).__name__}."
             )
-        out[str(key).replace("/", ".")] = value
+        out[str(key)] = value
     return out
