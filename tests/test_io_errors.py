@@ -283,6 +283,7 @@ def test_not_a_map(function):
         function(files.IMAGE)
 
 
+@pytest.mark.filterwarnings("ignore:.*states no units")
 def test_what_is_not_a_number_or_an_axis():
     with pytest.raises(ValueError, match="must hold real numbers, but holds complex128"):
         io.standardise(good() * 1j)

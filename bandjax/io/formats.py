@@ -6,6 +6,7 @@ Only Igor's formats have no signature of their own and are told by their suffix.
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -94,7 +95,7 @@ def _by_content(path: Path, start: bytes) -> str | None:
 def _kind_of_hdf5(path: Path) -> str:
     try:
         with h5py.File(path, "r") as file:
-            items = [file.get(name) for name in file]
+            items: list[Any] = [file.get(name) for name in file]
             if any(_text(item.attrs.get("NX_class", "")).startswith("NX") for item in items if item is not None):
                 return "nexus"
             if "_NCProperties" in file.attrs:

@@ -34,12 +34,12 @@ def read(path: Path, variable: str | None) -> xr.DataArray:
     chosen = choose(dict(zip(maps, maps, strict=True)), variable, f"File {path}", others)
     try:
         with h5py.File(path, "r") as file:
-            return _load(file, chosen, axes_of(file[chosen]))
+            return _load(file, chosen)
     except ERRORS as error:
         raise broken(path, "a complete HDF5 file", error) from error
 
 
-def axes_of(array: h5py.Dataset) -> list[tuple[str, Any]]:
+def axes_of(array: Any) -> list[tuple[str, Any]]:
     """(name, dataset of values or range) of each axis of an array; one that nothing names is called "axis <number>".
 
     In this order: a dimension scale attached, the array's attribute `axes`, dimension labels, then a one-dimensional
@@ -78,7 +78,7 @@ def names_in(value: Any) -> list[str]:
     return [part.decode("utf-8", "replace") if isinstance(part, bytes) else str(part) for part in np.ravel(value)]
 
 
-def attributes(item: h5py.Group | h5py.Dataset) -> dict[str, Any]:
+def attributes(item: Any) -> dict[str, Any]:
     """The attributes of an HDF5 object without those that only hold the file together."""
     out = {}
     for key, value in item.attrs.items():
@@ -88,7 +88,7 @@ def attributes(item: h5py.Group | h5py.Dataset) -> dict[str, Any]:
     return out
 
 
-def coordinate(name: str, values: h5py.Dataset) -> tuple[str, Any, dict[str, Any]]:
+def coordinate(name: str, values: Any) -> tuple[str, Any, dict[str, Any]]:
     """An axis in the form that xarray takes."""
     return (name, values[()], attributes(values))
 
@@ -97,8 +97,9 @@ def _is_array(item: Any) -> bool:
     return isinstance(item, h5py.Dataset) and item.ndim >= 2 and item.dtype.kind in "iufb"
 
 
-def _load(file: h5py.File, name: str, axes: list[tuple[str, Any]]) -> xr.DataArray:
+def _load(file: Any, name: str) -> xr.DataArray:
     array = file[name]
+    axes = axes_of(array)
     notes = attributes(file)
     if array.parent.name != "/":
         notes |= attributes(array.parent)

@@ -20,27 +20,18 @@ def read(path: Path, variable: str | None) -> xr.DataArray:
         engine = "scipy" if file.read(3) == b"CDF" else "h5netcdf"
     try:
         with xr.open_dataset(path, engine=engine, decode_times=False) as dataset:
-            everything = {str(name): array for name, array in dataset.data_vars.items()}
-            maps = {
-                name: array
-                for name, array in everything.items()
-                if looks_like_map(array.dims, array.shape, array.dtype.kind)
-            }
-            others = {name: describe(array, name) for name, array in everything.items()}
-            failure = None
-            try:
-                chosen = choose(maps, variable, f"File {path}", others)
-            except ValueError as error:
-                failure = error
-            else:
-                name = chosen.name
-                chosen = chosen.load()
-                whole = dict(dataset.attrs)
+            arrays = {str(name): array for name, array in dataset.data_vars.items()}
+            maps = [name for name, a in arrays.items() if looks_like_map(a.dims, a.shape, a.dtype.kind)]
+            others = {name: describe(array, name) for name, array in arrays.items()}
     except _ERRORS as error:
         raise broken(path, "a complete NetCDF file", error) from error
-    if failure is not None:
-        raise failure
-    for key, value in chosen.attrs.items():
-        whole[f"{name}_{key}" if key in whole else key] = value
-    chosen.attrs = whole
-    return chosen
+    name = choose(dict(zip(maps, maps, strict=True)), variable, f"File {path}", others)
+    try:
+        with xr.open_dataset(path, engine=engine, decode_times=False) as dataset:
+            array, notes = dataset[name].load(), dict(dataset.attrs)
+    except _ERRORS as error:
+        raise broken(path, "a complete NetCDF file", error) from error
+    for key, value in array.attrs.items():
+        notes[f"{name}_{key}" if key in notes else key] = value
+    array.attrs = notes
+    return array

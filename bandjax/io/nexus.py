@@ -47,7 +47,7 @@ def read(path: Path, variable: str | None) -> xr.DataArray:
 class _Parts:
     """The signal of an NXdata group and the names of its axes, which outlive the open file."""
 
-    def __init__(self, signal: h5py.Dataset, axes: list[str]):
+    def __init__(self, signal: Any, axes: list[str]):
         self.signal = signal.name.rsplit("/", 1)[-1]
         self.shape, self.kind, self.axes = signal.shape, signal.dtype.kind, axes
 
@@ -56,7 +56,7 @@ class _Parts:
         return f"{name} ({sizes})"
 
 
-def _signal_and_axes(group: h5py.Group) -> _Parts | None:
+def _signal_and_axes(group: Any) -> _Parts | None:
     fields = {name: item for name, item in group.items() if isinstance(item, h5py.Dataset)}
     signal = _string(group.attrs.get("signal", ""))
     if signal not in fields:
@@ -83,7 +83,7 @@ def _signal_and_axes(group: h5py.Group) -> _Parts | None:
     return _Parts(array, names)
 
 
-def _load(file: h5py.File, name: str) -> xr.DataArray:
+def _load(file: Any, name: str) -> xr.DataArray:
     group = file[name]
     found = _signal_and_axes(group)
     assert found is not None
@@ -96,7 +96,7 @@ def _load(file: h5py.File, name: str) -> xr.DataArray:
     return xr.DataArray(group[found.signal][()], dims=found.axes, coords=coords, attrs=notes)
 
 
-def _entry_notes(group: h5py.Group) -> dict[str, Any]:
+def _entry_notes(group: Any) -> dict[str, Any]:
     entry = group
     while _class(entry) != "NXentry" and entry.name != "/":
         entry = entry.parent
