@@ -48,4 +48,4 @@ bench: $(STAMP)
 
 clean:
 	rm -rf demo_out build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
-	find bandjax tests experiments benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

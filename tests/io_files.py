@@ -68,7 +68,7 @@ def nexus(path: Path) -> Path:
             "entry/data": "NXdata",
             "entry/instrument": "NXinstrument",
             "entry/instrument/beam_pump": "NXbeam",
-            "entry/instrument/beam_probe": "NXbeam",
+            "entry/instrument/beam_xuv": "NXbeam",
             "entry/instrument/electronanalyzer": "NXelectronanalyzer",
             "entry/sample": "NXsample",
         }.items():
@@ -82,8 +82,8 @@ def nexus(path: Path) -> Path:
         data["angular1"].attrs["units"], data["angular0"].attrs["units"] = "rad", "degree"
         data["energy"].attrs["units"], data["energy"].attrs["type"] = "meV", "kinetic"
         entry["instrument/beam_pump/incident_energy"] = 1.55
-        entry["instrument/beam_probe/incident_energy"] = 36000.0
-        entry["instrument/beam_probe/incident_energy"].attrs["units"] = "meV"
+        entry["instrument/beam_xuv/incident_energy"] = 36000.0
+        entry["instrument/beam_xuv/incident_energy"].attrs["units"] = "meV"
         entry["instrument/electronanalyzer/work_function"] = 4.2
         entry["sample/temperature"], entry["sample/name"] = 80.0, "Cu(111)"
     return path

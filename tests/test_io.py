@@ -232,6 +232,7 @@ def test_the_region_is_chosen_by_name(name, tmp_path):
 def test_hdf5_takes_attached_scales(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"], file["e"] = files.ANGLE, files.ENERGY
+        file["deflector"] = files.ANGLE * 2  # as long as the angle, but not its axis
         file["x"].make_scale("angle")
         file["map"] = files.IMAGE
         file["map"].dims[0].attach_scale(file["x"])

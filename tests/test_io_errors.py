@@ -1,5 +1,6 @@
 """Every wrong file and wrong map is refused in one sentence that says what it must be and what was found."""
 
+import logging
 import zipfile
 
 import h5py
@@ -89,6 +90,7 @@ FILES = {
     "NeXus cut": (cut(files.nexus, "a.nxs"), ["must be a complete HDF5", KNOWN]),
     "Igor wave cut": (cut(files.igor_binary, "a.ibw"), ["must be a complete Igor binary wave", KNOWN]),
     "Igor wave, a header only": (cut(files.igor_binary, "a.ibw", 0.1), ["must be a complete Igor binary wave"]),
+    "Igor wave, data cut": (cut(files.igor_binary, "a.ibw", 0.75), ["must be a complete Igor binary wave"]),
     "Igor packed cut": (cut(files.igor_packed, "a.pxt"), ["must be a complete Igor packed experiment", KNOWN]),
     "text called ibw": (holding("a.ibw", "hello"), ["must be a complete Igor binary wave", KNOWN]),
     "SES text cut": (
@@ -146,7 +148,8 @@ def sentence(error: BaseException) -> str:
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.filterwarnings("error")
-def test_wrong_files(name, tmp_path, capfd):
+def test_wrong_files(name, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in a program that sets up no logging
     writer, words = FILES[name]
     path = writer(tmp_path)
     with pytest.raises(ValueError) as caught:

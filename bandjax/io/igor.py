@@ -78,7 +78,6 @@ def _array(wave: dict[str, Any]) -> xr.DataArray:
     """A DataArray out of igor2's dictionary: axis value = offset + step × index."""
     header = wave["wave_header"]
     values = np.asarray(wave["wData"])
-    values = values.astype(values.dtype.newbyteorder("="))
     notes: dict[str, Any] = {}
     for line in _text(wave.get("note", b"")).replace("\r", "\n").split("\n"):
         key, equals, value = line.partition("=")
