@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bandjax.devices import map_chunks
-from bandjax.hamiltonian import Model, Orbital, bloch_hamiltonian
+from bandjax.hamiltonian import Model, bloch_hamiltonian
 from bandjax.photoemission import background as background_terms
 from bandjax.photoemission.instrument import Instrument, check_instrument, half_width
 from bandjax.photoemission.matrix_elements import plane_wave_amplitude
@@ -83,42 +83,22 @@ def signal(model: Model, instrument: Instrument, plan: Plan, *, mesh=None) -> ja
     return jnp.stack(images, axis=1).reshape(shape)
 
 
-def projectors(model: Model) -> list[str]:
-    """Kinds of orbital that "free" matrix elements keep apart, in the order of `signal`: s, p_x, p_y, p_z, d.
-
-    The axes are those of the laboratory. s* counts as s. Populations of equal kind on different sites add up.
-    """
-    return list(dict.fromkeys(_kind(o) for o in model.topology.orbitals))
-
-
-def _kind(orbital: Orbital) -> str:
-    return orbital.name if orbital.name.startswith("p") else orbital.name[0]
-
-
-def _weights(lab: Model, instrument: Instrument) -> jax.Array | None:
-    if instrument.matrix_elements == "uniform":
-        return None
-    kinds, labels = projectors(lab), [_kind(o) for o in lab.topology.labels()]
-    return jnp.array([[float(label == kind) for label in labels] for kind in kinds], lab.dtype)
-
-
 def _spectrum_at(lab: Model, instrument: Instrument, k: jax.Array, hv: jax.Array, x: jax.Array, gamma: jax.Array, levels) -> jax.Array:  # noqa: ANN001
     """A of every projector at one laboratory wave vector, (projector, energy)."""
     h = bloch_hamiltonian(lab, k)
     if instrument.matrix_elements == "plane_wave":
         v = plane_wave_amplitude(lab, instrument, k + band_shift(instrument, hv))
         return coherent_lorentzians(h, v, x, gamma).sum(axis=0, keepdims=True)
-    return weighted_lorentzians(h, _weights(lab, instrument), x, gamma, levels)
+    return weighted_lorentzians(h, None, x, gamma, levels)
 
 
-def _scales(instrument: Instrument, padded: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Energies on the model's scale and half widths."""
-    return padded + instrument.fermi_energy, jnp.broadcast_to(half_width(instrument, padded), padded.shape).astype(padded.dtype)
+def _scales(instrument: Instrument, padded: jax.Array, lateral: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Energies on the model's scale and half widths at one k∥."""
+    return padded + instrument.fermi_energy, half_width(instrument, padded, lateral).astype(padded.dtype)
 
 
 def _direct(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padded: jax.Array, mesh) -> jax.Array:  # noqa: ANN001
     """Diagonalise at every pixel (× node energy × k_z point); (projector, direction, padded energy)."""
-    x, gamma = _scales(instrument, padded)
     half = 1 / (2 * instrument.escape_depth)
     quantiles = (np.arange(plan.kz_points) + 0.5) / plan.kz_points - 0.5
     offsets = half * jnp.tan(np.pi * jnp.array(quantiles, lab.dtype))  # equal parts of the Lorentzian in k_z
@@ -129,6 +109,7 @@ def _direct(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padde
 
         def one(item: tuple) -> jax.Array:
             lateral, kz = item
+            x, gamma = _scales(instrument, padded, lateral)
             at = lambda offset: _spectrum_at(  # noqa: E731
                 lab, instrument, jnp.concatenate([lateral, (kz + offset)[None]]), hv, x, gamma, plan.levels
             )
@@ -161,7 +142,6 @@ def _blur_lateral(raw: jax.Array, instrument: Instrument, plan: Plan, hv: jax.Ar
 
 def _on_grid(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padded: jax.Array, mesh) -> jax.Array:  # noqa: ANN001
     """Diagonalise on the (k_x, k_z) grid, then average over k_z and carry to the pixels; (projector, pixel, energy)."""
-    x, gamma = _scales(instrument, padded)
     q = band_shift(instrument, hv)
     kz = jnp.array(plan.kz, lab.dtype)
 
@@ -169,14 +149,20 @@ def _on_grid(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padd
         kinetic_k2 = 0.262468 * (hv - instrument.work_function + padded)
         middle = padded.shape[0] // 2
         ky = -jnp.sin(jnp.deg2rad(instrument.tilt)) * jnp.sqrt(kinetic_k2[middle] - kx**2) - q[1]
+        x, gamma = _scales(instrument, padded, jnp.stack([kx, ky]))
         outside = jnp.broadcast_to(jnp.stack([kx + q[0], ky + q[1]]), (padded.shape[0], 2))
         centre = central_kz(instrument, outside, padded, hv) - plan.kz_origin
         if len(plan.kz) == 1:
             k = jnp.stack([kx, ky, centre[middle] + plan.kz_origin])
             return _spectrum_at(lab, instrument, k, hv, x, gamma, plan.levels)
-        share = _kz_shares(plan, kz, centre, 1 / (2 * instrument.escape_depth))  # (k_z, energy)
+        share = _kz_shares(plan, centre, 1 / (2 * instrument.escape_depth))  # (k_z, energy)
         at = lambda z: _spectrum_at(lab, instrument, jnp.stack([kx, ky, z + plan.kz_origin]), hv, x, gamma, plan.levels)  # noqa: E731
-        return jnp.einsum("zpe,ze->pe", jax.vmap(at)(kz), share, precision="highest")
+        everywhere = jax.vmap(at)(kz)
+        sharp = jnp.einsum("zpe,ze->pe", everywhere, share, precision="highest")
+        if instrument.matrix_elements != "free":
+            return sharp
+        cells = np.diff(plan.kz_edges)
+        return jnp.concatenate([sharp, jnp.einsum("zpe,z->pe", everywhere, jnp.array(cells / cells.sum(), lab.dtype))])
 
     nodes = jnp.array(plan.kx, lab.dtype)
     per_item = len(plan.kz) * _bytes(lab, len(plan.padded_energy))
@@ -184,15 +170,17 @@ def _on_grid(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padd
     return _to_pixels(raw, instrument, plan, hv, padded)
 
 
-def _kz_shares(plan: Plan, kz: jax.Array, centre: jax.Array, half: jax.Array) -> jax.Array:
-    """Part of the Lorentzian around k_z(E) that falls to each node's cell, (node, energy), normalised over the grid."""
-    spacing = plan.kz[1] - plan.kz[0]
-    primitive = lambda z: jnp.arctan((z - centre[None, :]) / half) / np.pi  # noqa: E731
-    cell = lambda z: primitive(z[:, None] + spacing / 2) - primitive(z[:, None] - spacing / 2)  # noqa: E731
-    share = cell(kz)
-    if plan.fold_z:  # node z stands for −z too; the cell of 0 is its own mirror image
-        mirrored = jnp.where(kz[:, None] > spacing / 4, cell(-kz), 0.0)
-        share = share + mirrored
+def _kz_shares(plan: Plan, centre: jax.Array, half: jax.Array) -> jax.Array:
+    """Part of the (periodic) Lorentzian around k_z(E) that falls to each node's cell, (node, energy), summing to 1."""
+    edges = jnp.array(plan.kz_edges, centre.dtype)
+    images = np.arange(-2, 3) * plan.kz_period if plan.kz_period else np.zeros(1)
+
+    def below(z: jax.Array) -> jax.Array:  # (edge, energy): the Lorentzian's part below z
+        return sum(jnp.arctan((z[:, None] + shift - centre[None, :]) / half) for shift in images) / np.pi
+
+    share = jnp.diff(below(edges), axis=0)
+    if plan.fold_z:  # node z stands for −z too
+        share = share - jnp.diff(below(-edges), axis=0)
     return share / share.sum(axis=0)
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bandjax import checks
 
@@ -37,8 +38,9 @@ QUANTITIES: dict[str, Quantity] = {
     "temperature": Quantity("K", 0.0, 2000.0, 10.0, "temperature of the Fermi edge"),
     "escape_depth": Quantity("Å", 0.5, 1000.0, 4.0, "attenuation length λ of the intensity; k_z has the half width 1/(2λ)"),
     "eta": Quantity("eV", 1e-4, 5.0, 0.05, "constant part of the lifetime half width"),
-    "eta_linear": Quantity("1", 0.0, 1.0, 0.02, "part of the half width that grows with |E − E_F|, per eV"),
+    "eta_linear": Quantity("1", -1.0, 1.0, 0.02, "part of the half width that grows with |E − E_F|, per eV"),
     "eta_quadratic": Quantity("1/eV", 0.0, 1.0, 0.005, "Fermi-liquid part of the half width, per (E − E_F)²"),
+    "eta_momentum": Quantity("eV Å", -5.0, 5.0, 0.05, "part of the half width that grows with the parallel wave vector |k|"),
     "fwhm_energy": Quantity("eV", 0.0, 5.0, 0.02, "energy resolution (Gaussian, full width)"),
     "fwhm_momentum": Quantity("1/Å", 0.0, 1.0, 0.005, "momentum resolution along every momentum axis (Gaussian, full width)"),
     "gain": Quantity("counts", 0.0, _INF, _INF, "counts per 1/eV of the spectral function"),
@@ -50,6 +52,7 @@ QUANTITIES: dict[str, Quantity] = {
     "step_energy": Quantity("eV", -_INF, _INF, 0.3, "position of that step (E − E_F)"),
     "step_fwhm": Quantity("eV", 1e-3, 5.0, 0.2, "width of that step"),
 }
+NARROWEST = 2e-3  # eV; a half width that the growing parts would make negative is held here
 MATRIX_ELEMENTS = ("uniform", "plane_wave", "free")
 DIPOLE = ("length", "velocity")
 
@@ -79,6 +82,7 @@ class Instrument:
     eta: Any = 0.1
     eta_linear: Any = 0.0
     eta_quadratic: Any = 0.0
+    eta_momentum: Any = 0.0
     fwhm_energy: Any = 0.05
     fwhm_momentum: Any = 0.01
     gain: Any = 100.0
@@ -124,8 +128,8 @@ def check_instrument(instrument: Instrument) -> Instrument:
         value = getattr(instrument, name)
         if not checks.is_concrete(value):
             continue
-        low = float(jnp.min(jnp.asarray(value)))
-        high = float(jnp.max(jnp.asarray(value)))
+        low = float(np.min(np.asarray(value)))
+        high = float(np.max(np.asarray(value)))
         if not (quantity.lower <= low and high <= quantity.upper):
             raise ValueError(
                 f"Argument `{name}` must lie between {quantity.lower:g} and {quantity.upper:g} {quantity.unit}, but is {low if low < quantity.lower else high:g}."
@@ -135,6 +139,17 @@ def check_instrument(instrument: Instrument) -> Instrument:
     return instrument
 
 
-def half_width(instrument: Instrument, energy: jax.Array) -> jax.Array:
-    """Lifetime half width −Im Σ(E) = η + η1 |E − E_F| + η2 (E − E_F)² in eV, energies relative to E_F."""
-    return instrument.eta + instrument.eta_linear * jnp.abs(energy) + instrument.eta_quadratic * energy**2
+def half_width(instrument: Instrument, energy: jax.Array, lateral: jax.Array) -> jax.Array:
+    """Lifetime half width −Im Σ(E, k) = η + η1 |E| + η2 E² + η_k |k∥| in eV, a function of energy (E − E_F) and momentum.
+
+    It belongs to no band, so that it is smooth through degeneracies; a band that sits at larger momenta at the same
+    energy (the heavy hole) may still be wider than another.
+
+    Args:
+        instrument: Supplies the coefficients.
+        energy: E − E_F in eV, shape (energy,).
+        lateral: k∥ in 1/Å, shape (2,).
+    """
+    momentum = jnp.sqrt(jnp.sum(lateral**2) + 1e-12)  # 1e-6 1/Å keeps the derivative at 0 finite
+    by_energy = instrument.eta + instrument.eta_linear * jnp.abs(energy) + instrument.eta_quadratic * energy**2
+    return jnp.maximum(by_energy + instrument.eta_momentum * momentum, NARROWEST)

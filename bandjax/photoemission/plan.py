@@ -63,7 +63,9 @@ class Plan:
     kz_points: int  # "direct": quadrature points of the k_z Lorentzian
     kx: tuple[float, ...] = ()  # "grid": nodes along the slit, 1/Å, ≥ 0 when folded
     kz: tuple[float, ...] = ()  # "grid": nodes relative to `kz_origin`
+    kz_edges: tuple[float, ...] = ()  # "grid": cells of those nodes
     kz_origin: float = 0.0
+    kz_period: float | None = None
     fold_x: bool = False
     fold_z: bool = False
     levels: tuple[int, int] | None = None
@@ -210,22 +212,45 @@ def _grid(model: Model, instrument: Instrument, axes: Axes, padded: tuple, kz_po
     first = 0 if fold_x else int(np.floor(low / step))
     last = int(np.ceil((max(-low, high) if fold_x else high) / step))
 
-    width = 1 / (2 * float(instrument.escape_depth))
-    origin, period = 0.0, _period(lab)
-    if fold_z and period:
-        origin = float(np.round(kz.mean() / (period / 2)) * period / 2)  # both 0 and half a period are mirror planes
-    reach = kz_reach * width
-    top = max(abs(kz.min() - origin), abs(kz.max() - origin)) + reach if fold_z else kz.max() + reach
-    bottom = 0.0 if fold_z else kz.min() - reach
-    if kz_points == 1:
-        nodes = np.array([kz.mean() - origin])
-    else:
-        spacing = 2 * reach / (kz_points - 1)
-        nodes = bottom + spacing * np.arange(int(np.ceil((top - bottom) / spacing)) + 1)
+    origin, nodes, edges = _kz_nodes(kz, 1 / (2 * float(instrument.escape_depth)), _period(lab), fold_z, kz_points, kz_reach)
     return Plan(
         axes, "grid", padded, (), kz_points, tuple(float(i * step) for i in range(first, last + 1)), tuple(map(float, nodes)),
-        origin, fold_x, fold_z,
+        tuple(map(float, edges)), origin, _period(lab), fold_x, fold_z,
     )  # fmt: skip
+
+
+def _kz_nodes(
+    kz: np.ndarray, width: float, period: float | None, fold: bool, points: int, reach: float
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Origin, nodes and cell edges along k_z: even steps around the pixels' k_z, then steps that grow by a quarter each.
+
+    A crystal's nodes cover a whole period (half of it where folded), so that the tails of the Lorentzian are kept.
+    """
+    if points == 1:
+        return 0.0, np.array([kz.mean()]), np.array([kz.mean() - 1.0, kz.mean() + 1.0])
+    spacing = 2 * reach * width / (points - 1)
+    if fold:  # both 0 and half a period are mirror planes
+        origin = float(np.round(kz.mean() / (period / 2)) * period / 2)
+        low, high, ends = 0.0, np.abs(kz - origin).max() + reach * width / 2, (0.0, period / 2)
+    else:
+        origin = float(kz.mean())
+        low, high = kz.min() - origin - reach * width / 2, kz.max() - origin + reach * width / 2
+        ends = (-period / 2, period / 2) if period else (low - reach * width / 2, high + reach * width / 2)
+    edges = list(np.arange(low, min(high, ends[1]), spacing)) if fold else list(np.arange(max(low, ends[0]), min(high, ends[1]), spacing))
+    for side in (1, -1):
+        if side == -1 and fold:
+            continue
+        grown, edge, end = spacing, edges[-1] if side == 1 else edges[0], ends[1] if side == 1 else ends[0]
+        added = []
+        while side * (end - edge) > 1.5 * grown:
+            edge += side * grown
+            added.append(edge)
+            grown *= 1.25
+        added.append(end)
+        edges = edges + added if side == 1 else added[::-1] + edges
+    edges = np.array(edges)
+    nodes = (edges[1:] + edges[:-1]) / 2
+    return origin, nodes, edges
 
 
 def _period(lab: Model) -> float | None:
@@ -240,18 +265,13 @@ def _period(lab: Model) -> float | None:
 
 
 def _folds(lab: Model, instrument: Instrument) -> tuple[bool, bool]:
-    """Whether bands and orbital populations are unchanged under k_x → −k_x and under k_z → −k_z (tried at three k)."""
+    """Whether the bands are unchanged under k_x → −k_x and under k_z → −k_z (tried at three k)."""
     if instrument.matrix_elements == "plane_wave":
         return False, False
     generic = np.array([[0.31, 0.07, 0.23], [0.83, -0.05, 0.41], [0.17, 0.29, -0.11]])
 
     def fingerprint(k: np.ndarray) -> np.ndarray:
-        h = np.asarray(jax.vmap(lambda q: bloch_hamiltonian(lab, q))(jnp.asarray(k, lab.dtype)))
-        eps, u = np.linalg.eigh(h)
-        half = len(lab.topology.orbitals)
-        blurred = np.exp(-((eps[:, None, :] - np.linspace(-15, 15, 61)[None, :, None]) ** 2))
-        weights = (np.abs(u) ** 2).reshape(len(k), -1, half, h.shape[-1]).sum(axis=1)
-        return np.einsum("ken,kon->keo", blurred, weights)
+        return np.linalg.eigvalsh(np.asarray(jax.vmap(lambda q: bloch_hamiltonian(lab, q))(jnp.asarray(k, lab.dtype))))
 
     tolerance = 1e-6 if lab.dtype == np.float64 else 1e-3
     here = fingerprint(generic)
