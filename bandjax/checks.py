@@ -11,11 +11,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 
 def is_concrete(x: Any) -> bool:
     """Whether the numbers in `x` can be looked at (that is, `x` is not being traced)."""
-    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(x))
+    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(x))
 
 
 def shape_is(name: str, x: Any, expected: Sequence[int | str]) -> None:
@@ -54,7 +55,11 @@ def increasing(name: str, x: Any) -> None:
     steps = np.diff(values)
     if values.ndim != 1 or not np.all(steps > 0):
         at = int(np.argmax(~(steps > 0))) if values.ndim == 1 and values.size > 1 else 0
-        found = f"goes from {values[at]:g} to {values[at + 1]:g} at index {at}" if values.ndim == 1 else f"has shape {values.shape}"
+        found = (
+            f"goes from {values[at]:g} to {values[at + 1]:g} at index {at}"
+            if values.ndim == 1
+            else f"has shape {values.shape}"
+        )
         raise ValueError(f"Axis `{name}` must increase strictly, but {found}.")
 
 
@@ -62,7 +67,10 @@ def one_of(name: str, value: Any, allowed: Iterable[Any]) -> None:
     """Raise ValueError unless `value` is one of `allowed`; names the nearest that is."""
     allowed = list(allowed)
     if value not in allowed:
-        raise ValueError(f"Argument `{name}` must be one of {', '.join(map(repr, allowed))}, but is {value!r}.{nearest(value, allowed)}")
+        raise ValueError(
+            f"Argument `{name}` must be one of {', '.join(map(repr, allowed))}, but is {value!r}."
+            f"{nearest(value, allowed)}"
+        )
 
 
 def nearest(name: Any, known: Iterable[Any]) -> str:

@@ -6,7 +6,7 @@ over a one-dimensional mesh. Chunks are recomputed, not stored, when a gradient 
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -34,7 +34,9 @@ def memory_budget(budget: float | None = None) -> int:
         try:
             budget = float(text)
         except ValueError as error:
-            raise ValueError(f"Environment variable {BUDGET_VARIABLE} must be a number of bytes, but is {text!r}.") from error
+            raise ValueError(
+                f"Environment variable {BUDGET_VARIABLE} must be a number of bytes, but is {text!r}."
+            ) from error
     positive("budget", budget, "bytes")
     return int(budget)
 
@@ -47,7 +49,7 @@ def use_all_cores(count: int | None = None) -> None:
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)) if count is None else count)
 
 
-def device_mesh(devices: list[jax.Device] | None = None) -> Mesh:
+def device_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """A one-dimensional mesh over `devices` (default: all), with the axis "batch"."""
     return Mesh(np.array(jax.devices() if devices is None else devices), (AXIS,))
 
@@ -58,7 +60,9 @@ def describe() -> dict[str, Any]:
     return {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)}
 
 
-def map_chunks(f: Callable, xs: Any, *, bytes_per_item: float, budget: float | None = None, mesh: Mesh | None = None) -> Any:
+def map_chunks(
+    f: Callable, xs: Any, *, bytes_per_item: float, budget: float | None = None, mesh: Mesh | None = None
+) -> Any:
     """`vmap(f)(xs)`, in chunks within the memory budget, split over the devices of `mesh`.
 
     Args:
@@ -79,7 +83,11 @@ def map_chunks(f: Callable, xs: Any, *, bytes_per_item: float, budget: float | N
     padded = jax.tree.map(lambda x: jnp.concatenate([x, jnp.repeat(x[-1:], share * mesh.size - count, axis=0)]), xs)
     spec = PartitionSpec(AXIS)
     local = jax.shard_map(
-        lambda part: _chunked(f, part, share, max(1, chunk // mesh.size)), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
+        lambda part: _chunked(f, part, share, max(1, chunk // mesh.size)),
+        mesh=mesh,
+        in_specs=spec,
+        out_specs=spec,
+        check_vma=False,
     )
     return jax.tree.map(lambda y: y[:count], local(padded))
 
@@ -97,7 +105,9 @@ def sum_chunks(f: Callable, xs: Any, *, bytes_per_item: float, budget: float | N
         return total(xs)
     body = jax.checkpoint(total)
     head = jax.tree.map(lambda x: x[: full * chunk].reshape(full, chunk, *x.shape[1:]), xs)
-    start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(total, jax.tree.map(lambda x: x[0], head)))
+    start = jax.tree.map(
+        lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(total, jax.tree.map(lambda x: x[0], head))
+    )
     result, _ = jax.lax.scan(lambda carry, part: (jax.tree.map(jnp.add, carry, body(part)), None), start, head)
     if full * chunk < count:
         result = jax.tree.map(jnp.add, result, body(jax.tree.map(lambda x: x[full * chunk :], xs)))

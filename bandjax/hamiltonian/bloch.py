@@ -42,7 +42,7 @@ def bloch_hamiltonian(model: Model, k: jax.Array) -> jax.Array:
             real = real.at[rows, columns].add(c).at[columns, rows].add(c)
             imaginary = imaginary.at[rows, columns].add(s).at[columns, rows].add(-s)
     h = jax.lax.complex(real + onsite_matrix(model), imaginary)
-    return h if model.spin_orbit is None else _with_spin(model, h)
+    return h if model.spin_orbit is None else _with_spin(h, model.spin_orbit)
 
 
 def onsite_matrix(model: Model) -> jax.Array:
@@ -60,12 +60,12 @@ def _placed(model: Model):
         yield hopping, vector, rows, columns
 
 
-def _with_spin(model: Model, h: jax.Array) -> jax.Array:
+def _with_spin(h: jax.Array, coupling: tuple[jax.Array, ...]) -> jax.Array:
     """Both spins of H, plus λ L·σ of every atom."""
     size = h.shape[0]
     zero = jnp.zeros_like(h)
     blocks = [[h, zero], [zero, h]]
     for s in range(2):
         for t in range(2):
-            blocks[s][t] += jax.scipy.linalg.block_diag(*[b[s, :, t, :] for b in model.spin_orbit])
+            blocks[s][t] += jax.scipy.linalg.block_diag(*[b[s, :, t, :] for b in coupling])
     return jnp.block(blocks).reshape(2 * size, 2 * size)

@@ -42,7 +42,9 @@ def rotated(model: Model, rotation: jax.Array) -> Model:
 def _atom_rotation(model: Model, atom: int, rotation: jax.Array) -> jax.Array:
     shells = []
     for orbital in model.topology.orbitals:
-        if orbital.atom == atom and (not shells or shells[-1][0] != orbital.shell or orbital.name == SHELLS[orbital.shell][0]):
+        if orbital.atom == atom and (
+            not shells or shells[-1][0] != orbital.shell or orbital.name == SHELLS[orbital.shell][0]
+        ):
             shells.append((orbital.shell,))
     return jax.scipy.linalg.block_diag(*[shell_rotation(shell, rotation) for (shell,) in shells])
 
@@ -57,4 +59,3 @@ def shell_rotation(shell: str, rotation: jax.Array) -> jax.Array:
         return e @ rotation @ e.T
     q = jnp.asarray(quadrupoles(shell), rotation.dtype)
     return jnp.einsum("aij,ik,bkl,jl->ab", q, rotation, q, rotation, precision="highest")
-

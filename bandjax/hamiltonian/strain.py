@@ -27,16 +27,22 @@ from bandjax.materials import SHELLS, DistanceLaw, Table
 
 
 def niquet_terms(
-    onsite: list[jax.Array], table: Table, law: DistanceLaw, labels: list[str], groups: list[BondGroup], bond_vectors: list[jax.Array]
+    onsite: list[jax.Array],
+    table: Table,
+    law: DistanceLaw,
+    labels: list[str],
+    groups: list[BondGroup],
+    bond_vectors: list[jax.Array],
 ) -> list[jax.Array]:
     """On-site blocks (one an atom) with Niquet's strain terms added."""
     blocks = list(onsite)
     for atom, label in enumerate(labels):
         symbols = dict(dict(law.onsite_values)[label])
         constants = {symbol: table.values[name] for symbol, name in symbols.items()}
-        length = next(b.length for b in table.spec.bonds if b.pair == (label, label))
+        length = next(b.length for b in table.spec.bonds if b.pair == (label, label) and b.length is not None)
+        shells = table.spec.shells_of(label)
         for vector in _neighbours(atom, groups, bond_vectors):
-            terms = jax.vmap(lambda d, c=constants, length=length, s=table.spec.shells_of(label): _niquet_block(d, length, c, s))
+            terms = jax.vmap(lambda d, length=length, c=constants, shells=shells: _niquet_block(d, length, c, shells))
             blocks[atom] = blocks[atom] + terms(vector).sum(axis=0)
     return blocks
 
@@ -110,5 +116,8 @@ def _boykin_couplings(table: Table, law: DistanceLaw, label_i: str, label_j: str
     order = ("s", "s*", "p", "d")
     orbitals_i = [s for s in table.spec.shells_of(label_i) for _ in SHELLS[s]]
     orbitals_j = [s for s in table.spec.shells_of(label_j) for _ in SHELLS[s]]
-    name = lambda a, b: "C_" + "".join(sorted((a, b), key=order.index))  # noqa: E731
+
+    def name(a: str, b: str) -> str:
+        return "C_" + "".join(sorted((a, b), key=order.index))
+
     return jnp.array([[table.values[symbols[name(a, b)]] for b in orbitals_j] for a in orbitals_i])

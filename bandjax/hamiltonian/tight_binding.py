@@ -52,9 +52,14 @@ def tight_binding(
     """
     spec = table.spec
     law = _law(table, distance_law)
-    if spin_orbit and not spec.spin_orbit and any(angular_momentum(s) for _, shells in spec.orbitals for s in shells if s != "z"):
+    if (
+        spin_orbit
+        and not spec.spin_orbit
+        and any(angular_momentum(s) for _, shells in spec.orbitals for s in shells if s != "z")
+    ):
         raise ValueError(
-            f"Table {spec.name} of {spec.material} must have spin-orbit constants for `spin_orbit=True`, but has none; pass `spin_orbit=False`."
+            f"Table {spec.name} of {spec.material} must have spin-orbit constants for `spin_orbit=True`, but has none; "
+            "pass `spin_orbit=False`."
         )
     bonds = find_bonds(atoms, spec)
     labels = site_labels(atoms)
@@ -77,7 +82,11 @@ def tight_binding(
         vector = positions[j] + jnp.asarray(shift, dtype) @ cell - positions[i]
         exponents = _exponents(table, kind, law)
         block = jax.vmap(lambda d, kind=kind, n=exponents: _hopping_block(table, kind, n, d))(vector)
-        groups.append(BondGroup(kind, tuple(map(int, i)), tuple(map(int, j)), tuple(tuple(map(int, s)) for s in shift)))
+        groups.append(
+            BondGroup(
+                kind, tuple(map(int, i)), tuple(map(int, j)), tuple((int(a), int(b), int(c)) for a, b, c in shift)
+            )
+        )
         vectors.append(vector)
         hopping.append(block)
         if law is not None and law.onsite_form == "boykin2004":
@@ -90,7 +99,13 @@ def tight_binding(
     if law is not None and law.onsite_form == "boykin2004":
         onsite = strain.boykin_terms(onsite, table, law, labels, groups, hopping, ideal)
     topology = Topology(
-        tuple(orbitals), tuple(first), tuple(groups), bool(spin_orbit), tuple(map(bool, atoms.pbc)), spec.material, spec.name
+        tuple(orbitals),
+        tuple(first),
+        tuple(groups),
+        bool(spin_orbit),
+        (bool(atoms.pbc[0]), bool(atoms.pbc[1]), bool(atoms.pbc[2])),
+        spec.material,
+        spec.name,
     )
     coupling = tuple(_spin_orbit_block(table, label, dtype) for label in labels) if spin_orbit else None
     return Model(tuple(onsite), coupling, tuple(hopping), tuple(vectors), positions, cell, topology)
@@ -134,7 +149,9 @@ def _hopping_block(table: Table, kind: int, exponents: list, vector: jax.Array) 
 
 def _onsite_block(table: Table, species: str, dtype: np.dtype) -> jax.Array:
     energies = {shell: table.combine(c) for s, shell, c in table.spec.onsite if s == species}
-    diagonal = [jnp.full((len(SHELLS[shell]),), energies.get(shell, 0.0), dtype) for shell in table.spec.shells_of(species)]
+    diagonal = [
+        jnp.full((len(SHELLS[shell]),), energies.get(shell, 0.0), dtype) for shell in table.spec.shells_of(species)
+    ]
     return jnp.diag(jnp.concatenate(diagonal))
 
 

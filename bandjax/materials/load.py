@@ -74,13 +74,17 @@ def load_parameters(material: str | tuple[str, str], table: str) -> Table:
         ValueError: unknown table or material (the nearest name is given), or a pair that the table lacks.
     """
     if table not in TABLES:
-        raise ValueError(f"Argument `table` must be one of {', '.join(TABLES)}, but is {table!r}.{nearest(table, TABLES)}")
+        raise ValueError(
+            f"Argument `table` must be one of {', '.join(TABLES)}, but is {table!r}.{nearest(table, TABLES)}"
+        )
     data = _package_file(table)
     if not isinstance(material, str):
         return _pair(data, tuple(material))
     if material not in data["materials"]:
         known = ", ".join(data["materials"])
-        raise ValueError(f"Table {table} has no material {material!r}.{nearest(material, data['materials'])} It has {known}.")
+        raise ValueError(
+            f"Table {table} has no material {material!r}.{nearest(material, data['materials'])} It has {known}."
+        )
     return _table(data["materials"][material], material, data)
 
 
@@ -126,7 +130,11 @@ def _user_table(data: Mapping[str, Any], stem: str) -> Table:
     if "convention" not in data:
         raise ValueError('one of the keys "base" or "convention" must be given, but neither is.')
     entry = {"uncertain": {}, "lattice_constant": None, **data}
-    return _table(entry, material, {"name": name, "convention": data["convention"], "citation": data.get("citation", "user's table")})
+    return _table(
+        entry,
+        material,
+        {"name": name, "convention": data["convention"], "citation": data.get("citation", "user's table")},
+    )
 
 
 @functools.cache
@@ -169,7 +177,9 @@ def _check_names(spec: TableSpec, values: Mapping[str, float]) -> None:
     used = [c for _, _, c in spec.onsite + spec.spin_orbit] + [i.value for b in spec.bonds for i in b.integrals]
     missing = sorted({name for combination in used for name, _ in combination if name not in values})
     if missing:
-        raise ValueError(f"value {missing[0]!r} is missing from table {spec.name} of {spec.material}.{nearest(missing[0], values)}")
+        raise ValueError(
+            f"value {missing[0]!r} is missing from table {spec.name} of {spec.material}.{nearest(missing[0], values)}"
+        )
 
 
 def _laws(laws: Mapping[str, Any], bonds: tuple[Bond, ...], values: dict[str, float]) -> tuple[DistanceLaw, ...]:
@@ -196,7 +206,7 @@ def _laws(laws: Mapping[str, Any], bonds: tuple[Bond, ...], values: dict[str, fl
 def _pair(data: Mapping[str, Any], elements: tuple[str, ...]) -> Table:
     """Two elements and the bond between them, from a table that has all three."""
     joined = "".join(elements)
-    if joined not in data.get("pairs", {}) and joined[::-1] not in data.get("pairs", {}):
+    if joined not in data.get("pairs", {}):
         known = ", ".join(data.get("pairs", {})) or "none"
         raise ValueError(f"Table {data['name']} must hold the pair {elements}, but its pairs are: {known}.")
     pair = data["pairs"][joined]
@@ -207,12 +217,16 @@ def _pair(data: Mapping[str, Any], elements: tuple[str, ...]) -> Table:
         entry = data["materials"][element]
         parts = conventions.sp3d5s(element, element, entry["values"], prefix=f"{element}.")
         values |= {f"{element}.{name}": v for name, v in entry["values"].items()}
-        orbitals, onsite, spin_orbit = orbitals + parts["orbitals"], onsite + parts["onsite"], spin_orbit + parts["spin_orbit"]
-        bonds += (conventions.zincblende_bond(*parts["bond"], entry["lattice_constant"]),)
+        orbitals, onsite, spin_orbit = (
+            orbitals + parts["orbitals"],
+            onsite + parts["onsite"],
+            spin_orbit + parts["spin_orbit"],
+        )
+        bonds += (conventions.zincblende_bond(*parts["bond"], lattice_constant=entry["lattice_constant"]),)
         state += tuple((f"{element}.{name}", s) for name, s in entry["uncertain"].items())
         first_law[element] = next(iter(data["distance_laws"][element].values()))
     integrals = conventions.sp3d5s_integrals(False, prefix=f"{joined}.")
-    bonds += (Bond(elements, pair["length"], integrals),)
+    bonds += (Bond((elements[0], elements[1]), pair["length"], integrals),)
     values |= {f"{joined}.{name}": v for name, v in pair["values"].items()}
     state += tuple((f"{joined}.{name}", pair["state"]) for name in pair["values"])
 
@@ -223,7 +237,9 @@ def _pair(data: Mapping[str, Any], elements: tuple[str, ...]) -> Table:
         exponents.append((bond.pair, tuple(f"{owner}.n_{conventions.exponent_name(i)}" for i in bond.integrals)))
     onsite_values = []
     for element in elements:
-        constants = first_law[element].get("onsite", {}) if data["name"] == "niquet2009" else {}  # Boykin's C of mixed bonds are not in the table
+        constants = (
+            first_law[element].get("onsite", {}) if data["name"] == "niquet2009" else {}
+        )  # Boykin's C of mixed bonds are not in the table
         values |= {f"{element}.{key}": v for key, v in constants.items()}
         onsite_values.append((element, tuple((key, f"{element}.{key}") for key in constants)))
     law = DistanceLaw(
@@ -235,7 +251,7 @@ def _pair(data: Mapping[str, Any], elements: tuple[str, ...]) -> Table:
     if "band_offset_of_second" in pair:  # on-site shift of the second element, a value of its own
         values[f"{joined}.offset"] = pair["band_offset_of_second"]
         second = elements[1]
-        onsite = tuple((s, shell, c + ((f"{joined}.offset", 1.0),) if s == second else c) for s, shell, c in onsite)
+        onsite = tuple((s, shell, (*c, (f"{joined}.offset", 1.0)) if s == second else c) for s, shell, c in onsite)
     spec = TableSpec(
         data["name"], f"{elements[0]}-{elements[1]}", data["citation"], elements, orbitals, onsite, spin_orbit, bonds,
         None, (law,), state, pair.get("note", ""),
@@ -268,6 +284,8 @@ def _general(entry: Mapping[str, Any]) -> dict[str, Any]:
             if integral["symmetry"] not in SYMMETRIES:
                 raise ValueError(f"symmetry must be one of {', '.join(SYMMETRIES)}, but is {integral['symmetry']!r}.")
             combination = tuple((n, float(f)) for n, f in integral["value"].items())
-            integrals.append(Integral(*integral["shells"], integral["symmetry"], combination))
-        bonds.append(Bond(tuple(bond["pair"]), bond["length"], tuple(integrals)))
+            shell_i, shell_j = integral["shells"]
+            integrals.append(Integral(shell_i, shell_j, integral["symmetry"], combination))
+        first, second = bond["pair"]
+        bonds.append(Bond((first, second), bond["length"], tuple(integrals)))
     return {"orbitals": orbitals, "onsite": blocks("onsite"), "spin_orbit": blocks("spin_orbit"), "bonds": tuple(bonds)}

@@ -6,6 +6,7 @@ from bandjax.spectrum.spectral import density_of_states, orbital_groups, spectra
 from bandjax.spectrum.wave_vectors import from_cubic, from_fractional, k_path
 
 __all__ = [
-    "bands", "coherent_lorentzians", "density_of_states", "effective_masses", "eigenvalues", "from_cubic", "from_fractional", "k_path",
-    "lorentzian", "orbital_groups", "spectral_function", "velocities", "weighted_lorentzians",
+    "bands", "coherent_lorentzians", "density_of_states", "effective_masses", "eigenvalues", "from_cubic",
+    "from_fractional", "k_path", "lorentzian", "orbital_groups", "spectral_function", "velocities",
+    "weighted_lorentzians",
 ]  # fmt: skip

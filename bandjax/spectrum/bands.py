@@ -61,7 +61,11 @@ def bands(model: Model, k: ArrayLike, *, budget: float | None = None, mesh: Mesh
     """
     k = as_wave_vectors(model, k)
     return map_chunks(
-        lambda q: eigenvalues(bloch_hamiltonian(model, q)), k, bytes_per_item=bytes_of_h(model), budget=budget, mesh=mesh
+        lambda q: eigenvalues(bloch_hamiltonian(model, q)),
+        k,
+        bytes_per_item=bytes_of_h(model),
+        budget=budget,
+        mesh=mesh,
     )
 
 
@@ -122,8 +126,13 @@ def _unit(direction: ArrayLike, model: Model) -> jax.Array:
 
 def _expansion(model: Model, k: jax.Array, d: jax.Array, degeneracy: float) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Energy, first and second derivative along d of every band at one k."""
-    along = lambda t: bloch_hamiltonian(model, k + t * d)  # noqa: E731
-    first = lambda t: jax.jvp(along, (t,), (jnp.ones_like(t),))[1]  # noqa: E731
+
+    def along(t: jax.Array) -> jax.Array:
+        return bloch_hamiltonian(model, k + t * d)
+
+    def first(t: jax.Array) -> jax.Array:
+        return jax.jvp(along, (t,), (jnp.ones_like(t),))[1]
+
     zero = jnp.zeros((), model.dtype)
     h, (h1, h2) = along(zero), jax.jvp(first, (zero,), (jnp.ones_like(zero),))
 

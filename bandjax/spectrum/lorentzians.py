@@ -40,7 +40,8 @@ def eigh_once(h: jax.Array) -> tuple[jax.Array, jax.Array]:
 def _refuse(primals: Any, tangents: Any) -> Any:
     raise TypeError(
         "A spectral function has a first derivative only: its second derivative must not pass through eigenvectors, "
-        "which have none at a degeneracy. Use Gauss-Newton products of first derivatives, or `effective_masses` for curvatures."
+        "which have none at a degeneracy. Use Gauss-Newton products of first derivatives, or `effective_masses` for "
+        "curvatures."
     )
 
 

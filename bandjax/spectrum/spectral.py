@@ -44,7 +44,8 @@ def spectral_function(
         method: "auto" and "eigh" diagonalise and differentiate by divided differences; "solve" inverts z − H at every
             energy (the test oracle).
         self_energy: Scalar Σ(E) in eV with Im Σ ≤ 0: a function of energy, a number or an array (energy,).
-        amplitude: v over the rows of H, shape (k, orbital): then A_v = v†(…)v, shape (k, energy), and `resolve` is None.
+        amplitude: v over the rows of H, shape (k, orbital): then A_v = v†(…)v, shape (k, energy), and `resolve` is
+            None.
         budget: Memory for temporaries in bytes; None: `devices.memory_budget()`.
         mesh: Devices to split k over; None: the current one.
 
@@ -68,7 +69,9 @@ def spectral_function(
         raise ValueError(f"Argument `resolve` must be None where an amplitude is given, but is {resolve!r}.")
     sigma = _self_energy(self_energy, energy)
     if checks.is_concrete(sigma) and np.any(np.imag(sigma) > 0):
-        raise ValueError(f"Argument `self_energy` must have an imaginary part ≤ 0, but it reaches {np.imag(sigma).max():g} eV.")
+        raise ValueError(
+            f"Argument `self_energy` must have an imaginary part ≤ 0, but it reaches {np.imag(sigma).max():g} eV."
+        )
     if amplitude is not None:
         amplitude = jnp.asarray(amplitude)
         checks.shape_is("amplitude", amplitude, (np.shape(k)[0], model.n_orbital))
@@ -78,7 +81,7 @@ def spectral_function(
 
 
 @partial(jax.jit, static_argnums=(6, 7, 8, 9))
-def _spectral_function(model, k, energy, eta, sigma, amplitude, resolve, method, budget, mesh):  # noqa: ANN001, ANN202
+def _spectral_function(model, k, energy, eta, sigma, amplitude, resolve, method, budget, mesh):
     x = (energy - sigma.real).astype(model.dtype)
     gamma = jnp.broadcast_to(eta - sigma.imag, energy.shape).astype(model.dtype)
     weights = orbital_groups(model, resolve)
@@ -101,7 +104,12 @@ def _spectral_function(model, k, energy, eta, sigma, amplitude, resolve, method,
 
 
 def density_of_states(
-    model: Model, energy: ArrayLike, *, eta: ArrayLike = 0.1, grid: tuple[int, int, int] = (8, 8, 8), budget: float | None = None
+    model: Model,
+    energy: ArrayLike,
+    *,
+    eta: ArrayLike = 0.1,
+    grid: tuple[int, int, int] = (8, 8, 8),
+    budget: float | None = None,
 ) -> jax.Array:
     """Density of states per cell (both spins where the model has spin-orbit), 1/eV, shape (energy,).
 
@@ -109,20 +117,26 @@ def density_of_states(
         model: Tight-binding model.
         energy: Energies in eV, shape (energy,).
         eta: Lorentzian half width in eV, > 0.
-        grid: Numbers of k points along the reciprocal vectors; H. J. Monkhorst, J. D. Pack, Phys. Rev. B 13, 5188 (1976).
+        grid: Numbers of k points along the reciprocal vectors; H. J. Monkhorst, J. D. Pack, Phys. Rev. B 13, 5188
+            (1976).
         budget: Memory for temporaries in bytes.
     """
     checks.positive("eta", eta, "eV")
     checks.positive("grid", grid)
     axes = [(2 * np.arange(n) + 1 - n) / (2 * n) for n in grid]
     fractional = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    return _density_of_states(model, jnp.asarray(fractional, model.dtype), jnp.asarray(energy), jnp.asarray(eta), budget)
+    return _density_of_states(
+        model, jnp.asarray(fractional, model.dtype), jnp.asarray(energy), jnp.asarray(eta), budget
+    )
 
 
 @partial(jax.jit, static_argnums=(4,))
-def _density_of_states(model, fractional, energy, eta, budget):  # noqa: ANN001, ANN202
+def _density_of_states(model, fractional, energy, eta, budget):
     x, gamma = energy.astype(model.dtype), jnp.broadcast_to(eta, energy.shape).astype(model.dtype)
-    one = lambda q: weighted_lorentzians(bloch_hamiltonian(model, q), None, x, gamma)[0]  # noqa: E731
+
+    def one(q: jax.Array) -> jax.Array:
+        return weighted_lorentzians(bloch_hamiltonian(model, q), None, x, gamma)[0]
+
     per_item = bytes_of_h(model) + model.dtype.itemsize * energy.size * 4 * model.n_orbital
     return sum_chunks(one, fractional @ model.reciprocal, bytes_per_item=per_item, budget=budget) / fractional.shape[0]
 
@@ -137,7 +151,9 @@ def orbital_groups(model: Model, resolve: str | None) -> jax.Array | None:
     return jnp.asarray(np.arange(owner.max() + 1)[:, None] == owner[None, :], model.dtype)
 
 
-def _by_inversion(h: jax.Array, weights: jax.Array | None, v: jax.Array | None, x: jax.Array, gamma: jax.Array) -> jax.Array:
+def _by_inversion(
+    h: jax.Array, weights: jax.Array | None, v: jax.Array | None, x: jax.Array, gamma: jax.Array
+) -> jax.Array:
     """A by inverting z − H at every energy, shape (projector, energy)."""
     eye = jnp.eye(h.shape[0], dtype=h.dtype)
     z = jax.lax.complex(x, gamma)

@@ -31,12 +31,12 @@ def k_path(atoms: ase.Atoms, path: str, points: int = 100) -> tuple[np.ndarray, 
     Raises:
         ValueError: a label does not belong to the lattice; the lattice's labels are listed.
     """
-    lattice = atoms.cell.bandpath(npoints=0, pbc=atoms.pbc)
+    lattice = atoms.cell.bandpath(npoints=0, pbc=tuple(atoms.pbc))
     for label in path.replace("Γ", "G").replace(",", ""):
         if not label.isdigit() and label not in lattice.special_points:
             known = ", ".join(lattice.special_points)
             raise ValueError(f"Argument `path` must consist of labels of the lattice ({known}), but has {label!r}.")
-    found = atoms.cell.bandpath(path.replace("Γ", "G"), npoints=points, pbc=atoms.pbc)
+    found = atoms.cell.bandpath(path.replace("Γ", "G"), npoints=points, pbc=tuple(atoms.pbc))
     distance, ticks, labels = found.get_linear_kpoint_axis()
     marks = [(float(2 * np.pi * t), label.replace("G", "Γ")) for t, label in zip(ticks, labels, strict=True)]
     return 2 * np.pi * found.cartesian_kpts(), 2 * np.pi * distance, marks

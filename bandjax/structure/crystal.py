@@ -7,6 +7,7 @@ Site labels. A table that tells sublattices apart (bilayer graphene: A1, B1, A2,
 import re
 
 import ase
+import ase.data
 import numpy as np
 
 from bandjax.checks import positive
@@ -26,8 +27,14 @@ def zincblende(material: str, a: float | None = None, *, cubic: bool = False) ->
             have no common value.
     """
     elements = re.findall(r"[A-Z][a-z]?", material)
-    if not 1 <= len(elements) <= 2 or "".join(elements) != material or any(e not in ase.data.chemical_symbols for e in elements):
-        raise ValueError(f"Argument `material` must name one or two elements such as 'Si' or 'InAs', but is {material!r}.")
+    if (
+        not 1 <= len(elements) <= 2
+        or "".join(elements) != material
+        or any(e not in ase.data.chemical_symbols for e in elements)
+    ):
+        raise ValueError(
+            f"Argument `material` must name one or two elements such as 'Si' or 'InAs', but is {material!r}."
+        )
     if a is None:
         a = _lattice_constant(material)
     positive("a", a, "Å")

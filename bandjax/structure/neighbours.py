@@ -31,14 +31,17 @@ def find_bonds(atoms: ase.Atoms, spec: TableSpec) -> list[tuple[Bond, np.ndarray
     for index, label in enumerate(labels):
         if label not in spec.species:
             raise ValueError(
-                f"Table {spec.name} of {spec.material} must hold every species, but lacks {label!r} (atom {index}); it has {', '.join(spec.species)}."
+                f"Table {spec.name} of {spec.material} must hold every species, but lacks {label!r} (atom {index}); "
+                f"it has {', '.join(spec.species)}."
             )
     lengths = [b.length if b.length is not None else _shortest(atoms) for b in spec.bonds]
     cutoff = max([CLOSEST, *((1 + STRETCH) * length for length in lengths)])
     i, j, distance, shift = ase.neighborlist.neighbor_list("ijdS", atoms, cutoff)
     if distance.size and distance.min() < CLOSEST:
         at = int(distance.argmin())
-        raise ValueError(f"Atoms must be at least {CLOSEST} Å apart, but atoms {i[at]} and {j[at]} are {distance[at]:.3f} Å apart.")
+        raise ValueError(
+            f"Atoms must be at least {CLOSEST} Å apart, but atoms {i[at]} and {j[at]} are {distance[at]:.3f} Å apart."
+        )
 
     label = np.array(labels)
     misfit = np.full((len(spec.bonds), i.size), np.inf)
@@ -59,9 +62,12 @@ def find_bonds(atoms: ase.Atoms, spec: TableSpec) -> list[tuple[Bond, np.ndarray
             bonds.append((bond, i[chosen], j[chosen], shift[chosen]))
     alone = sorted(set(range(len(atoms))) - touched)
     if alone and spec.bonds:
-        wanted = ", ".join(f"{b.pair[0]}-{b.pair[1]} {length:.3f} Å" for b, length in zip(spec.bonds, lengths, strict=True))
+        wanted = ", ".join(
+            f"{b.pair[0]}-{b.pair[1]} {length:.3f} Å" for b, length in zip(spec.bonds, lengths, strict=True)
+        )
         raise ValueError(
-            f"Every atom must have a neighbour within ±{STRETCH:.0%} of a bond length of table {spec.name} ({wanted}), but atom {alone[0]} ({labels[alone[0]]}) has none."
+            f"Every atom must have a neighbour within ±{STRETCH:.0%} of a bond length of table {spec.name} ({wanted}), "
+            f"but atom {alone[0]} ({labels[alone[0]]}) has none."
         )
     return bonds
 
