@@ -9,6 +9,10 @@ from bandjax.materials import Bond, TableSpec
 CLOSEST = 1.0  # Å; no two atoms of a solid are nearer
 STRETCH = 0.15  # a pair bonds when its distance is within ±15 % of the bond's reference length: strains of a few
 # per cent pass, the second neighbours of every lattice here (≥ 41 % farther) do not
+STRETCH_OF_SHELLS = (
+    0.05  # where a table lists several lengths for one pair, unlisted neighbours may lie between them or
+)
+# just beyond (√5 a is 12 % farther than 2 a on the square lattice)
 
 
 def site_labels(atoms: ase.Atoms) -> list[str]:
@@ -21,7 +25,8 @@ def find_bonds(atoms: ase.Atoms, spec: TableSpec) -> list[tuple[Bond, np.ndarray
 
     Returns:
         For every kind that occurs: (bond, i (bond,), j (bond,), shift (bond, 3)); atom j in the cell `shift` away
-        is bonded to atom i, and i has the label `bond.pair[0]`.
+        is bonded to atom i, and i has the label `bond.pair[0]`. A distance belongs to the kind of the nearest length,
+        within ±15 %, or ±5 % where the pair has several lengths.
 
     Raises:
         ValueError: an atom's label is not in the table, two atoms are closer than 1 Å, or an atom has no
@@ -48,7 +53,7 @@ def find_bonds(atoms: ase.Atoms, spec: TableSpec) -> list[tuple[Bond, np.ndarray
     for row, (bond, length) in enumerate(zip(spec.bonds, lengths, strict=True)):
         fits = (label[i] == bond.pair[0]) & (label[j] == bond.pair[1])
         off = np.abs(distance / length - 1)
-        misfit[row] = np.where(fits & (off < STRETCH), off, np.inf)
+        misfit[row] = np.where(fits & (off < _stretch(bond, spec)), off, np.inf)
     kind = misfit.argmin(axis=0) if i.size else np.zeros(0, int)
     bonded = np.isfinite(misfit.min(axis=0)) if i.size else np.zeros(0, bool)
 
@@ -65,11 +70,18 @@ def find_bonds(atoms: ase.Atoms, spec: TableSpec) -> list[tuple[Bond, np.ndarray
         wanted = ", ".join(
             f"{b.pair[0]}-{b.pair[1]} {length:.3f} Å" for b, length in zip(spec.bonds, lengths, strict=True)
         )
+        stretch = max(_stretch(bond, spec) for bond in spec.bonds)
         raise ValueError(
-            f"Every atom must have a neighbour within ±{STRETCH:.0%} of a bond length of table {spec.name} ({wanted}), "
+            f"Every atom must have a neighbour within ±{stretch:.0%} of a bond length of table {spec.name} ({wanted}), "
             f"but atom {alone[0]} ({labels[alone[0]]}) has none."
         )
     return bonds
+
+
+def _stretch(bond: Bond, spec: TableSpec) -> float:
+    """Relative misfit up to which a distance counts as the bond's length."""
+    shells = [b for b in spec.bonds if set(b.pair) == set(bond.pair)]
+    return STRETCH if len(shells) == 1 else STRETCH_OF_SHELLS
 
 
 def _first_half(i: np.ndarray, j: np.ndarray, shift: np.ndarray) -> np.ndarray:
