@@ -60,7 +60,9 @@ def _tensor(lateral: np.ndarray, along: np.ndarray) -> np.ndarray:
     return np.einsum("ap,be->abpe", lateral, along).reshape(-1, lateral.shape[1], along.shape[1])
 
 
-def solve_nonnegative(matrix: jax.Array, vector: jax.Array, nonnegative: jax.Array, *, rounds: int = 30) -> tuple[jax.Array, jax.Array]:
+def solve_nonnegative(
+    matrix: jax.Array, vector: jax.Array, nonnegative: jax.Array, *, rounds: int = 30
+) -> tuple[jax.Array, jax.Array]:
     """Minimise ½ cᵀAc − bᵀc with c ≥ 0 where `nonnegative`, by block principal pivoting.
 
     Args:
@@ -85,7 +87,9 @@ def solve_nonnegative(matrix: jax.Array, vector: jax.Array, nonnegative: jax.Arr
         gradient = matrix @ c - vector
         release = ~free & (gradient < -1e-9 * jnp.abs(vector).max())
         drop = free & nonnegative & (c < 0)
-        release = jnp.where(index < rounds - 3, release, False)  # the last rounds only drop, so that the result is feasible
+        release = jnp.where(
+            index < rounds - 3, release, False
+        )  # the last rounds only drop, so that the result is feasible
         return (free & ~drop) | release
 
     free = jax.lax.fori_loop(0, rounds, exchange, jnp.ones_like(nonnegative))

@@ -35,7 +35,9 @@ from bandjax.spectrum.bands import bytes_of_h
 from bandjax.units import FWHM_PER_SIGMA
 
 
-def arpes_image(model: Model, instrument: Instrument, axes: Mapping[str, object] | Axes | Plan, *, mesh=None, **options) -> jax.Array:  # noqa: ANN001, ANN003
+def arpes_image(
+    model: Model, instrument: Instrument, axes: Mapping[str, object] | Axes | Plan, *, mesh=None, **options
+) -> jax.Array:  # noqa: ANN001, ANN003
     """Photoemission image in counts per pixel, every nuisance inside.
 
     Args:
@@ -57,7 +59,9 @@ def arpes_image(model: Model, instrument: Instrument, axes: Mapping[str, object]
     """
     check_instrument(instrument)
     if instrument.matrix_elements == "free":
-        raise ValueError('Argument `matrix_elements` must be "uniform" or "plane_wave" for an image; the weights of "free" come from a fit.')
+        raise ValueError(
+            'Argument `matrix_elements` must be "uniform" or "plane_wave" for an image; the weights of "free" come from a fit.'
+        )
     plan = axes if isinstance(axes, Plan) else plan_image(model, instrument, axes, **options)
     return _image(model, instrument, plan, mesh)
 
@@ -77,13 +81,17 @@ def signal(model: Model, instrument: Instrument, plan: Plan, *, mesh=None) -> ja
         hv = jnp.asarray(hv, lab.dtype)
         raw = (_direct if plan.method == "direct" else _on_grid)(lab, instrument, plan, hv, padded, mesh)
         raw = raw * fermi_dirac(padded, instrument.temperature).astype(raw.dtype)
-        kernel = gaussian_matrix(jnp.array(plan.axes.energy, lab.dtype), padded, instrument.fwhm_energy / FWHM_PER_SIGMA)
+        kernel = gaussian_matrix(
+            jnp.array(plan.axes.energy, lab.dtype), padded, instrument.fwhm_energy / FWHM_PER_SIGMA
+        )
         images.append(jnp.matmul(raw, kernel.T.astype(raw.dtype), precision="highest"))
     shape = (images[0].shape[0], *plan.axes.shape)
     return jnp.stack(images, axis=1).reshape(shape)
 
 
-def _spectrum_at(lab: Model, instrument: Instrument, k: jax.Array, hv: jax.Array, x: jax.Array, gamma: jax.Array, levels) -> jax.Array:  # noqa: ANN001
+def _spectrum_at(
+    lab: Model, instrument: Instrument, k: jax.Array, hv: jax.Array, x: jax.Array, gamma: jax.Array, levels
+) -> jax.Array:  # noqa: ANN001
     """A of every projector at one laboratory wave vector, (projector, energy)."""
     h = bloch_hamiltonian(lab, k)
     if instrument.matrix_elements == "plane_wave":
@@ -136,7 +144,9 @@ def _blur_lateral(raw: jax.Array, instrument: Instrument, plan: Plan, hv: jax.Ar
         if len(values) > 1:
             pixel = jnp.array(values, raw.dtype)
             kernel = gaussian_matrix(pixel, pixel, instrument.fwhm_momentum / FWHM_PER_SIGMA / per_degree)
-            image = jnp.moveaxis(jnp.tensordot(kernel.astype(raw.dtype), image, (1, axis + 1), precision="highest"), 0, axis + 1)
+            image = jnp.moveaxis(
+                jnp.tensordot(kernel.astype(raw.dtype), image, (1, axis + 1), precision="highest"), 0, axis + 1
+            )
     return image.reshape(raw.shape)
 
 
@@ -190,7 +200,9 @@ def _to_pixels(raw: jax.Array, instrument: Instrument, plan: Plan, hv: jax.Array
     if plan.axes.in_angles:
         inside = jax.vmap(lambda e: lateral_momentum(instrument, plan.axes, e, hv)[1][:, 0], out_axes=1)(padded)
     else:
-        inside = jnp.broadcast_to(jnp.array(plan.axes.lateral[0][1], raw.dtype)[:, None], (plan.axes.shape[0], padded.shape[0]))
+        inside = jnp.broadcast_to(
+            jnp.array(plan.axes.lateral[0][1], raw.dtype)[:, None], (plan.axes.shape[0], padded.shape[0])
+        )
     step = plan.kx[1] - plan.kx[0]
     nearest = jax.lax.stop_gradient(jnp.round(inside / step).astype(int))
     sigma = instrument.fwhm_momentum / FWHM_PER_SIGMA

@@ -33,21 +33,33 @@ QUANTITIES: dict[str, Quantity] = {
     "tilt": Quantity("degree", -90.0, 90.0, 0.3, "deflector angle at which normal emission appears"),
     "azimuth": Quantity("degree", -180.0, 180.0, 1.0, "rotation of the sample about its normal"),
     "incidence": Quantity("degree", 0.0, 90.0, 2.0, "angle of the light to the surface normal"),
-    "incidence_azimuth": Quantity("degree", -180.0, 180.0, 5.0, "direction in the surface from which the light comes, from the slit"),
+    "incidence_azimuth": Quantity(
+        "degree", -180.0, 180.0, 5.0, "direction in the surface from which the light comes, from the slit"
+    ),
     "fermi_energy": Quantity("eV", -_INF, _INF, 0.5, "Fermi level on the energy scale of the parameter table"),
     "temperature": Quantity("K", 0.0, 2000.0, 10.0, "temperature of the Fermi edge"),
-    "escape_depth": Quantity("Å", 0.5, 1000.0, 4.0, "attenuation length λ of the intensity; k_z has the half width 1/(2λ)"),
+    "escape_depth": Quantity(
+        "Å", 0.5, 1000.0, 4.0, "attenuation length λ of the intensity; k_z has the half width 1/(2λ)"
+    ),
     "eta": Quantity("eV", 1e-4, 5.0, 0.05, "constant part of the lifetime half width"),
     "eta_linear": Quantity("1", -1.0, 1.0, 0.02, "part of the half width that grows with |E − E_F|, per eV"),
     "eta_quadratic": Quantity("1/eV", 0.0, 1.0, 0.005, "Fermi-liquid part of the half width, per (E − E_F)²"),
-    "eta_momentum": Quantity("eV Å", -5.0, 5.0, 0.05, "part of the half width that grows with the parallel wave vector |k|"),
+    "eta_momentum": Quantity(
+        "eV Å", -5.0, 5.0, 0.05, "part of the half width that grows with the parallel wave vector |k|"
+    ),
     "fwhm_energy": Quantity("eV", 0.0, 5.0, 0.02, "energy resolution (Gaussian, full width)"),
-    "fwhm_momentum": Quantity("1/Å", 0.0, 1.0, 0.005, "momentum resolution along every momentum axis (Gaussian, full width)"),
+    "fwhm_momentum": Quantity(
+        "1/Å", 0.0, 1.0, 0.005, "momentum resolution along every momentum axis (Gaussian, full width)"
+    ),
     "gain": Quantity("counts", 0.0, _INF, _INF, "counts per 1/eV of the spectral function"),
-    "background": Quantity("counts", -_INF, _INF, _INF, "constant background"),
+    "background": Quantity("counts", 0.0, _INF, _INF, "constant background"),
     "background_linear": Quantity("counts/eV", -_INF, _INF, _INF, "background growing with binding energy"),
-    "background_quadratic": Quantity("counts/eV²", -_INF, _INF, _INF, "background growing with the square of the binding energy"),
-    "shirley": Quantity("1/eV", 0.0, _INF, _INF, "background proportional to the signal integrated over higher energies (Shirley-like)"),
+    "background_quadratic": Quantity(
+        "counts/eV²", -_INF, _INF, _INF, "background growing with the square of the binding energy"
+    ),
+    "shirley": Quantity(
+        "1/eV", 0.0, _INF, _INF, "background proportional to the signal integrated over higher energies (Shirley-like)"
+    ),
     "step": Quantity("counts", -_INF, _INF, _INF, "height of a background step below `step_energy`"),
     "step_energy": Quantity("eV", -_INF, _INF, 0.3, "position of that step (E − E_F)"),
     "step_fwhm": Quantity("eV", 1e-3, 5.0, 0.2, "width of that step"),

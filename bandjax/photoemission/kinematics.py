@@ -32,7 +32,9 @@ def photon_momentum(photon_energy: jax.Array, incidence: jax.Array, incidence_az
     return -photon_energy / HBAR_C * direction
 
 
-def emission_momentum(kinetic_energy: jax.Array, angle: jax.Array, deflector: jax.Array, polar: jax.Array, tilt: jax.Array) -> jax.Array:
+def emission_momentum(
+    kinetic_energy: jax.Array, angle: jax.Array, deflector: jax.Array, polar: jax.Array, tilt: jax.Array
+) -> jax.Array:
     """Parallel wave vector outside the crystal, (…, 2) in 1/Å, of electrons that leave at those angles (degrees)."""
     theta, delta, p, t = (jnp.deg2rad(x) for x in (angle, deflector, polar, tilt))
     k = wave_number(kinetic_energy)
@@ -42,7 +44,9 @@ def emission_momentum(kinetic_energy: jax.Array, angle: jax.Array, deflector: ja
     return jnp.stack(jnp.broadcast_arrays(k * x, k * y), axis=-1)
 
 
-def emission_angle(kinetic_energy: jax.Array, kx: jax.Array, ky: jax.Array, polar: jax.Array, tilt: jax.Array) -> tuple[jax.Array, jax.Array]:
+def emission_angle(
+    kinetic_energy: jax.Array, kx: jax.Array, ky: jax.Array, polar: jax.Array, tilt: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """The inverse of `emission_momentum`: slit and deflector angle in degrees of an electron with K∥ = (kx, ky)."""
     k = wave_number(kinetic_energy)
     x, y = kx / k, ky / k
@@ -74,7 +78,9 @@ def laboratory_rotation(surface: ArrayLike, slit: ArrayLike) -> np.ndarray:
         raise ValueError(f"Argument `surface` must be a direction of three numbers, not all 0, but is {surface}.")
     z = z / np.linalg.norm(z)
     if x.shape != (3,) or not np.linalg.norm(x - (x @ z) * z) > 1e-9:
-        raise ValueError(f"Argument `slit` must be a direction of three numbers not along the surface normal, but is {slit}.")
+        raise ValueError(
+            f"Argument `slit` must be a direction of three numbers not along the surface normal, but is {slit}."
+        )
     x = x - (x @ z) * z
     x = x / np.linalg.norm(x)
     return np.stack([x, np.cross(z, x), z])

@@ -86,7 +86,9 @@ def as_axes(axes: Mapping[str, object]) -> Axes:
         if np.size(coordinates[name]) > 1:
             checks.increasing(str(name), coordinates[name])
     if "energy" not in dims:
-        raise ValueError(f"Argument `axes` must hold an axis 'energy', but holds {', '.join(map(str, dims)) or 'none'}.")
+        raise ValueError(
+            f"Argument `axes` must hold an axis 'energy', but holds {', '.join(map(str, dims)) or 'none'}."
+        )
     values = {name: tuple(float(v) for v in np.asarray(coordinates[name]).ravel()) for name in dims}
     lateral = tuple((n, values[n]) for n in ("ky", "kx", "deflector", "angle") if n in values)
     if len({n in ANGLE_AXES for n, _ in lateral}) > 1:
@@ -146,7 +148,9 @@ def _blend_nodes(instrument: Instrument, axes: Axes) -> tuple[float, ...]:
     photon = min(axes.hv) if axes.hv else float(instrument.photon_energy)
     kinetic = photon - float(instrument.work_function) + np.array([low, high])
     if kinetic[0] <= 0:
-        raise ValueError(f"Argument `photon_energy` must exceed work function and binding energy, but leaves {kinetic[0]:.3f} eV of kinetic energy.")
+        raise ValueError(
+            f"Argument `photon_energy` must exceed work function and binding energy, but leaves {kinetic[0]:.3f} eV of kinetic energy."
+        )
     spread = 0.0  # change of a pixel's wave vector over the window
     if axes.in_angles:
         centre = {"angle": float(instrument.polar), "deflector": float(instrument.tilt)}
@@ -156,11 +160,19 @@ def _blend_nodes(instrument: Instrument, axes: Axes) -> tuple[float, ...]:
     return tuple(float(e) for e in (np.linspace(low, high, count) if count > 1 else [(low + high) / 2]))
 
 
-def lateral_momentum(instrument: Instrument, axes: Axes, energy: jax.Array, hv: jax.Array) -> tuple[jax.Array, jax.Array]:
+def lateral_momentum(
+    instrument: Instrument, axes: Axes, energy: jax.Array, hv: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Wave vectors along the surface of every direction at one energy: outside (direction, 2), and of the band."""
     kinetic = hv - instrument.work_function + energy
     q = band_shift(instrument, hv)[:2]
-    grids = dict(zip([n for n, _ in axes.lateral], jnp.meshgrid(*[jnp.array(v) for _, v in axes.lateral], indexing="ij"), strict=True))
+    grids = dict(
+        zip(
+            [n for n, _ in axes.lateral],
+            jnp.meshgrid(*[jnp.array(v) for _, v in axes.lateral], indexing="ij"),
+            strict=True,
+        )
+    )
     flat = {n: g.ravel() for n, g in grids.items()}
     zero = jnp.zeros(1)
     if axes.in_angles:
@@ -196,7 +208,9 @@ def laboratory_model(model: Model, instrument: Instrument) -> Model:
 
 def _grid(model: Model, instrument: Instrument, axes: Axes, padded: tuple, kz_points: int, kz_reach: float) -> Plan:
     if len(axes.lateral) != 1 or axes.hv or axes.lateral[0][0] not in ("angle", "kx"):
-        raise ValueError(f'Argument `method` may be "grid" for cuts (angle or kx, and energy) only, but the axes are {axes.names}.')
+        raise ValueError(
+            f'Argument `method` may be "grid" for cuts (angle or kx, and energy) only, but the axes are {axes.names}.'
+        )
     ends = jnp.array([axes.energy[0], axes.energy[-1]])
     hv = jnp.asarray(instrument.photon_energy)
     outside, inside = jax.vmap(lambda e: lateral_momentum(instrument, axes, e, hv))(ends)
@@ -212,7 +226,9 @@ def _grid(model: Model, instrument: Instrument, axes: Axes, padded: tuple, kz_po
     first = 0 if fold_x else int(np.floor(low / step))
     last = int(np.ceil((max(-low, high) if fold_x else high) / step))
 
-    origin, nodes, edges = _kz_nodes(kz, 1 / (2 * float(instrument.escape_depth)), _period(lab), fold_z, kz_points, kz_reach)
+    origin, nodes, edges = _kz_nodes(
+        kz, 1 / (2 * float(instrument.escape_depth)), _period(lab), fold_z, kz_points, kz_reach
+    )
     return Plan(
         axes, "grid", padded, (), kz_points, tuple(float(i * step) for i in range(first, last + 1)), tuple(map(float, nodes)),
         tuple(map(float, edges)), origin, _period(lab), fold_x, fold_z,
@@ -236,7 +252,11 @@ def _kz_nodes(
         origin = float(kz.mean())
         low, high = kz.min() - origin - reach * width / 2, kz.max() - origin + reach * width / 2
         ends = (-period / 2, period / 2) if period else (low - reach * width / 2, high + reach * width / 2)
-    edges = list(np.arange(low, min(high, ends[1]), spacing)) if fold else list(np.arange(max(low, ends[0]), min(high, ends[1]), spacing))
+    edges = (
+        list(np.arange(low, min(high, ends[1]), spacing))
+        if fold
+        else list(np.arange(max(low, ends[0]), min(high, ends[1]), spacing))
+    )
     for side in (1, -1):
         if side == -1 and fold:
             continue
@@ -284,7 +304,9 @@ def _levels(model: Model, instrument: Instrument, plan: Plan, window: float) -> 
     """Range of levels that come within `window` of the energies anywhere on a coarse sample of the image's k."""
     lab = laboratory_model(model, instrument)
     reach = np.abs(plan.kx).max() if plan.kx else 1.0
-    sample = np.stack(np.meshgrid(np.linspace(-reach, reach, 9), [0.0, 0.05], np.linspace(0, 2, 9), indexing="ij"), -1).reshape(-1, 3)
+    sample = np.stack(
+        np.meshgrid(np.linspace(-reach, reach, 9), [0.0, 0.05], np.linspace(0, 2, 9), indexing="ij"), -1
+    ).reshape(-1, 3)
     h = np.asarray(jax.vmap(lambda q: bloch_hamiltonian(lab, q))(jnp.asarray(sample, lab.dtype)))
     eps = np.linalg.eigvalsh(h) - float(instrument.fermi_energy)
     inside = (eps.max(axis=0) > plan.axes.energy[0] - window) & (eps.min(axis=0) < plan.axes.energy[-1] + window)

@@ -1,0 +1,75 @@
+"""Numbers that follow from a fitted Hamiltonian: gap, Δ_SO, masses, band energies; errors are propagated by `fit`."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from bandjax.hamiltonian import Model
+from bandjax.photoemission import Instrument
+from bandjax.photoemission.kinematics import laboratory_rotation
+from bandjax.photoemission.plan import band_shift, central_kz, laboratory_model
+from bandjax.spectrum import bands, effective_masses
+
+
+def zincblende_numbers(n_valence: int):  # noqa: ANN201
+    """Function of (model, instrument) that gives the edges at Γ of a zinc-blende crystal with spin-orbit.
+
+    gap_gamma (lowest conduction band at Γ minus valence-band top), delta_so, valence_top (E − E_F), all in eV, and
+    the masses m_hh, m_lh, m_so, m_e along the slit in units of the electron mass (holes negative).
+    """
+
+    def numbers(model: Model, instrument: Instrument) -> dict[str, float]:
+        gamma = jnp.zeros((1, 3), model.dtype)
+        eps = np.asarray(bands(model, gamma))[0]
+        slit = laboratory_rotation(instrument.surface, instrument.slit)[0]
+        top = eps[n_valence - 1]
+        mass = np.asarray(effective_masses(model, gamma, slit))[0]
+        return {
+            "gap_gamma": float(eps[n_valence] - top),
+            "delta_so": float(top - eps[n_valence - 5]),
+            "valence_top": float(top - instrument.fermi_energy),
+            "m_so": float(mass[n_valence - 5]),
+            "m_lh": float(mass[n_valence - 4 : n_valence].max()),
+            "m_hh": float(mass[n_valence - 4 : n_valence].min()),
+            "m_e": float(mass[n_valence]),
+        }
+
+    return numbers
+
+
+def bands_along_cut(
+    model: Model, instrument: Instrument, kx: np.ndarray, *, energy: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Band energies E − E_F along the cut at the centre of the k_z distribution.
+
+    k_z and k_y of a pixel depend on its energy; each band is taken where the pixel of its own energy looks: E and k are
+    made consistent by three rounds (one electron volt moves k_z by about 1e-2 1/Å, so that the first is almost exact).
+
+    Args:
+        model: Model in crystal axes.
+        instrument: Orientation, photon energy, inner potential, Fermi energy.
+        kx: Momenta along the slit in 1/Å, shape (kx,).
+        energy: Take every band's k_z at this energy (E − E_F) instead.
+
+    Returns:
+        (band energies (kx, band) ascending, k_z (kx, band) in 1/Å).
+    """
+    lab = laboratory_model(model, instrument)
+    hv = jnp.asarray(float(instrument.photon_energy))
+    q = np.asarray(band_shift(instrument, hv))
+    n = model.n_orbital
+    guess = np.full((kx.size, n), -1.0 if energy is None else energy)
+    kinetic_limit = -0.5 * float(hv - instrument.work_function)
+    for _ in range(3 if energy is None else 1):
+        kinetic = float(hv) - float(instrument.work_function) + np.clip(guess, kinetic_limit, None)
+        along = np.broadcast_to(kx[:, None], guess.shape)
+        ky = (
+            -np.sin(np.deg2rad(float(instrument.tilt))) * np.sqrt(np.maximum(0.262468 * kinetic - along**2, 0.0)) - q[1]
+        )
+        outside = jnp.asarray(np.stack([along + q[0], ky + q[1]], axis=-1))
+        kz = np.asarray(
+            central_kz(instrument, outside, jnp.asarray(kinetic - float(hv) + float(instrument.work_function)), hv)
+        )
+        k = np.stack([along, ky, kz], axis=-1)
+        energies = np.asarray(bands(lab, k.reshape(-1, 3))).reshape(kx.size, n, n) - float(instrument.fermi_energy)
+        guess = np.stack([energies[:, b, b] for b in range(n)], axis=1)
+    return np.sort(guess, axis=1), kz

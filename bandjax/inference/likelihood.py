@@ -1,0 +1,96 @@
+"""Likelihoods of counts, and the noise of camera data.
+
+poisson: −log L = Σ (μ − d log μ), Fisher weight 1/μ. scaled: a Gaussian of fixed variance per pixel, −log L =
+Σ (d − μ)²/2σ², for averaged or camera data; σ² = scale · d̄ + (relative · d̄)² with d̄ the smoothed data. `relative`
+stands for what the model cannot describe (detector inhomogeneity, unmodelled structure).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from bandjax import checks
+
+SMALLEST_MEAN = (
+    0.05  # counts: below it the Poisson −log L goes on as a parabola, so that a trial with a mean ≤ 0 has a finite,
+)
+# steep cost that leads back; counts that small decide nothing
+
+
+class Likelihood(NamedTuple):
+    """Kind of noise.
+
+    Attributes:
+        kind: "poisson" (counts) or "scaled" (camera or averaged data).
+        scale: Variance per count of "scaled"; None measures it from the data's finest structure.
+        relative: Additional standard deviation of "scaled" as a part of the signal.
+        inflation: Factor on every variance (≥ 1): misfit and correlation of residuals, found by a first fit.
+    """
+
+    kind: str = "poisson"
+    scale: float | None = None
+    relative: float = 0.0
+    inflation: float = 1.0
+
+
+def check_likelihood(likelihood: Likelihood) -> Likelihood:
+    """`likelihood`, or ValueError for an unknown kind or a width that is not positive."""
+    checks.one_of("likelihood.kind", likelihood.kind, ("poisson", "scaled"))
+    checks.not_negative("likelihood.relative", likelihood.relative)
+    checks.positive("likelihood.inflation", likelihood.inflation)
+    if likelihood.scale is not None:
+        checks.positive("likelihood.scale", likelihood.scale)
+    return likelihood
+
+
+def noise_scale(data: np.ndarray, mask: np.ndarray) -> float:
+    """Variance per count from the finest structure: median of the mixed second difference, squared, over the mean.
+
+    d_ij − d_i+1,j − d_i,j+1 + d_i+1,j+1 has four times a pixel's variance where the image is smooth on the scale of a
+    pixel; the median ignores the few places where it is not.
+    """
+    last = data.reshape(-1, *data.shape[-2:])
+    kept = mask.reshape(last.shape)
+    corner = last[:, :-1, :-1] - last[:, 1:, :-1] - last[:, :-1, 1:] + last[:, 1:, 1:]
+    valid = kept[:, :-1, :-1] & kept[:, 1:, :-1] & kept[:, :-1, 1:] & kept[:, 1:, 1:]
+    if not valid.any():
+        raise ValueError(
+            "The noise cannot be measured: the map must have neighbouring pixels with data; give `likelihood.scale`."
+        )
+    spread = np.median(np.abs(corner[valid])) / 0.6745 / 2
+    return float(max(spread**2 / np.mean(data[mask]), 1e-12))
+
+
+def pixel_variance(data: np.ndarray, mask: np.ndarray, likelihood: Likelihood) -> np.ndarray:
+    """σ² of every pixel of "scaled" data, without the inflation."""
+    scale = noise_scale(data, mask) if likelihood.scale is None else likelihood.scale
+    filled = np.where(mask, data, 0.0)
+    weight = gaussian_filter(mask.astype(float), 1.5)
+    smooth = np.where(weight > 0, gaussian_filter(filled, 1.5) / np.maximum(weight, 1e-9), 0.0)
+    level = np.maximum(smooth, 0.02 * np.mean(data[mask]))  # pixels in the dark keep a finite σ
+    return scale * level + (likelihood.relative * level) ** 2
+
+
+def cost_and_score(
+    kind: str, mean: jax.Array, data: jax.Array, weight: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """−log L (constants dropped), its derivative in the mean, and the Fisher weight of each pixel.
+
+    Args:
+        kind: "poisson" or "scaled".
+        mean: Model.
+        data: Data.
+        weight: "scaled": 1/σ² (0: masked). "poisson": 1 or 0, over the inflation.
+    """
+    if kind == "scaled":
+        return 0.5 * jnp.sum(weight * (data - mean) ** 2), weight * (mean - data), weight
+    mu = jnp.maximum(mean, SMALLEST_MEAN)
+    below = jnp.minimum(mean - SMALLEST_MEAN, 0.0)
+    curvature = (1 + data / mu) / mu
+    saturated = jnp.where(data > 0, data * jnp.log(jnp.maximum(data, 1e-30)) - data, 0.0)  # makes 0 the best value
+    cost = mu - data * jnp.log(mu) + saturated + (1 - data / mu) * below + 0.5 * curvature * below**2
+    score = 1 - data / mu + curvature * below
+    return jnp.sum(weight * cost), weight * score, weight * jnp.where(below < 0, curvature, 1 / mu)

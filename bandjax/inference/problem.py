@@ -1,0 +1,321 @@
+"""What is fitted to what: maps, model, instrument, parameters, noise; and the objective that the solver sees.
+
+Parameter names: a name of `QUANTITIES` ("eta") is a number of every map's instrument, "map.eta" that of one map, and
+every other name goes to `model_of`. Maps are fitted jointly; what they share is what has one name.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import ase
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from scipy.ndimage import gaussian_filter1d
+
+from bandjax.checks import nearest
+from bandjax.hamiltonian import Model, tight_binding
+from bandjax.inference.likelihood import Likelihood, check_likelihood, cost_and_score, pixel_variance
+from bandjax.inference.linear import FreeWeights, background_basis, solve_nonnegative, weight_basis
+from bandjax.inference.parameters import Parameter, Transform, all_values, free_values, make_transform, prior_cost
+from bandjax.materials import Table
+from bandjax.photoemission import QUANTITIES, Instrument, Plan, arpes_image, plan_image, signal
+from bandjax.photoemission.plan import as_axes
+from bandjax.units import FWHM_PER_SIGMA
+
+ModelOf = Callable[[Mapping[str, Any]], Model]
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A fit, complete but for the data.
+
+    Attributes:
+        model_of: From the values that are no instrument numbers to a model; see `table_model`.
+        parameters: Every free, fixed or tied number by name.
+        instrument: Instrument of the map, or of each map by name, with the numbers that are no parameters.
+        likelihood: Noise, of the map or of each map by name.
+        weights: Smooth free weights and background, projected out ("free" matrix elements); None: the instrument's
+            own gain and background.
+        broadening: Extra energy widths (FWHM, eV) of the coarse stages, from wide to narrow; 0 is added at the end.
+        held_out: Part of the pixels kept out of the fit, in blocks, to score the model on.
+        block: Pixels along each side of such a block, and of the blocks of the bootstrap.
+        seed: Of the held-out blocks and of the bootstrap.
+        inflate: Whether misfit and correlation of the residual widen the noise for a final stage.
+        method, kz_points, window: How images are computed; see `plan_image`.
+        derived: From a model, its instrument to named derived numbers, whose errors are propagated.
+    """
+
+    model_of: ModelOf
+    parameters: Mapping[str, Parameter]
+    instrument: Instrument | Mapping[str, Instrument]
+    likelihood: Likelihood | Mapping[str, Likelihood] = Likelihood()
+    weights: FreeWeights | None = None
+    broadening: tuple[float, ...] = (0.4,)
+    held_out: float = 0.0
+    block: int = 5
+    seed: int = 0
+    inflate: bool = True
+    method: str = "direct"
+    kz_points: int = 1
+    window: float | None = None
+    derived: Callable[[Model, Instrument], dict[str, float]] | None = None
+
+
+def table_model(atoms: ase.Atoms, table: Table, **options: Any) -> ModelOf:
+    """`model_of` of a fixed structure: the table with the values that are its own, passed to `tight_binding`."""
+
+    def model_of(values: Mapping[str, Any]) -> Model:
+        return tight_binding(atoms, table.replace(**{n: v for n, v in values.items() if n in table.values}), **options)
+
+    model_of.names = frozenset(table.values)
+    return model_of
+
+
+class Part(NamedTuple):
+    """One map, ready to be fitted; static apart from `data`, `variance` and the masks, which are arrays."""
+
+    name: str
+    array: xr.DataArray
+    plan: Plan
+    instrument: Instrument
+    likelihood: Likelihood
+    data: np.ndarray
+    fitted: np.ndarray  # pixels of the fit
+    held: np.ndarray  # pixels held out
+    variance: np.ndarray
+    bases: tuple[np.ndarray, np.ndarray, np.ndarray] | None  # weights, k_z-averaged weights, background
+
+
+class Observed(NamedTuple):
+    """The arrays of one map that enter the likelihood."""
+
+    data: jax.Array
+    weight: jax.Array
+
+
+def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -> tuple[list[Part], Transform]:
+    """Check data against problem and lay out everything static.
+
+    Raises:
+        ValueError: maps and instruments do not match, a parameter is not known (the nearest is given), the
+            likelihood does not go with projected weights, or a map has no pixel with data.
+    """
+    maps = dict(data) if isinstance(data, Mapping) and not isinstance(data, xr.DataArray) else {"map": data}
+    transform = make_transform(problem.parameters)
+    _check_names(problem, list(maps))
+    parts = []
+    for index, (name, array) in enumerate(maps.items()):
+        instrument = _of_map(problem.instrument, name)
+        if problem.weights is not None:
+            instrument = dataclasses.replace(instrument, matrix_elements="free")
+        likelihood = check_likelihood(_of_map(problem.likelihood, name))
+        axes = as_axes(array)
+        values = np.asarray(array.transpose(*axes.names).values, float)
+        mask = np.isfinite(values)
+        if not mask.any():
+            raise ValueError(f"Map `{name}` must hold pixels with data, but all are masked.")
+        if likelihood.kind == "poisson" and (values[mask] < 0).any():
+            raise ValueError(
+                f"Map `{name}` must hold counts ≥ 0 for the Poisson likelihood, but reaches {values[mask].min():g}."
+            )
+        if problem.weights is not None and (likelihood.kind != "scaled" or len(axes.lateral) != 1 or axes.hv):
+            raise ValueError(
+                f"Map `{name}` must be a cut with the 'scaled' likelihood for projected weights, but has axes {axes.names} and {likelihood.kind!r}."
+            )
+        held = mask & _blocks(values.shape, problem.held_out, problem.block, problem.seed + index)
+        start = dataclasses.replace(instrument, **_instrument_values(problem, name))
+        model = problem.model_of({n: p.value for n, p in problem.parameters.items()})
+        plan = plan_image(model, start, axes, method=problem.method, kz_points=problem.kz_points, window=problem.window)
+        variance = pixel_variance(values, mask, likelihood) if likelihood.kind == "scaled" else np.ones_like(values)
+        bases = None
+        if problem.weights is not None:
+            pixel, energy = np.array(axes.lateral[0][1]), np.array(axes.energy)
+            coarse = problem.weights._replace(
+                lateral=max(4, problem.weights.lateral // 3), energy=max(4, problem.weights.energy // 2)
+            )
+            bases = (
+                weight_basis(problem.weights, pixel, energy), weight_basis(coarse, pixel, energy), background_basis(problem.weights, pixel, energy)
+            )  # fmt: skip
+        parts.append(
+            Part(
+                name,
+                array,
+                plan,
+                instrument,
+                likelihood,
+                np.where(mask, values, 0.0),
+                mask & ~held,
+                held,
+                variance,
+                bases,
+            )
+        )
+    return parts, transform
+
+
+def observed(part: Part, *, broadening: float = 0.0, inflation: float = 1.0) -> Observed:
+    """Data (smoothed along the energy for a coarse stage) and pixel weights of one map."""
+    weight = part.fitted / (part.variance * part.likelihood.inflation * inflation)
+    data = part.data
+    if broadening > 0:
+        sigma = broadening / FWHM_PER_SIGMA / float(np.mean(np.diff(part.plan.axes.energy)))
+        kept = (part.fitted | part.held).astype(float)
+        norm = gaussian_filter1d(kept, sigma, axis=-1, mode="nearest")
+        data = gaussian_filter1d(data * kept, sigma, axis=-1, mode="nearest") / np.maximum(norm, 1e-9)
+    return Observed(jnp.asarray(data), jnp.asarray(weight))
+
+
+class Objective(NamedTuple):
+    """−log posterior and what the solver and the error estimates need of it; functions of unconstrained numbers."""
+
+    cost: Callable
+    linearise: Callable
+    predict: Callable  # -> list of (mean, coefficients)
+    scores: Callable  # -> list of per-pixel derivatives of −log L, (pixel, parameter)
+
+
+def make_objective(problem: Problem, parts: list[Part], transform: Transform) -> Objective:
+    """Pure functions of (u, observed, broadening); `observed` is a list of `Observed`, one a map."""
+
+    def settings(u: jax.Array, part: Part, broadening: jax.Array) -> tuple[Model, Instrument]:
+        values = all_values(transform, free_values(transform, u))
+        shared = {n: v for n, v in values.items() if n in QUANTITIES}
+        own = {
+            n.split(".", 1)[1]: v
+            for n, v in values.items()
+            if n.startswith(part.name + ".") and n.split(".", 1)[1] in QUANTITIES
+        }
+        instrument = dataclasses.replace(part.instrument, **{**shared, **own})
+        wide = jnp.sqrt(instrument.fwhm_energy**2 + broadening**2)
+        rest = {n: v for n, v in values.items() if n not in QUANTITIES and n.rsplit(".", 1)[-1] not in QUANTITIES}
+        return problem.model_of(rest), dataclasses.replace(instrument, fwhm_energy=wide)
+
+    def images(u: jax.Array, part: Part, broadening: jax.Array) -> jax.Array:
+        model, instrument = settings(u, part, broadening)
+        if part.bases is None:
+            return arpes_image(model, instrument, part.plan)[None]
+        return signal(model, instrument, part.plan)
+
+    def projected(
+        part: Part, bright: jax.Array, obs: Observed
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
+        """Best linear coefficients for given images: mean, coefficients, design matrix, normal matrix, free set."""
+        sharp, averaged, back = (jnp.asarray(b) for b in part.bases)
+        design = jnp.concatenate([bright[0] * sharp, bright[1] * averaged, back]).reshape(-1, part.data.size).T
+        weight = obs.weight.ravel()
+        matrix = (design * weight[:, None]).T @ design
+        diagonal = jnp.diagonal(matrix)
+        matrix += problem.weights.ridge * jnp.diag(diagonal + 1e-3 * diagonal.mean())
+        coefficient, free = solve_nonnegative(
+            matrix,
+            design.T @ (weight * obs.data.ravel()),
+            jnp.arange(design.shape[1]) < sharp.shape[0] + averaged.shape[0],
+        )
+        return (design @ coefficient).reshape(part.data.shape), coefficient, design, matrix, free
+
+    def mean_of(u: jax.Array, part: Part, obs: Observed, broadening: jax.Array) -> tuple[jax.Array, jax.Array]:
+        bright = images(u, part, broadening)
+        if part.bases is None:
+            return bright[0], jnp.zeros(0)
+        mean, coefficient, *_ = projected(part, bright, obs)
+        return mean, coefficient
+
+    def cost(u: jax.Array, obs: list[Observed], broadening: jax.Array) -> jax.Array:
+        total = prior_cost(transform, free_values(transform, u))
+        for part, o in zip(parts, obs, strict=True):
+            total += cost_and_score(part.likelihood.kind, mean_of(u, part, o, broadening)[0], o.data, o.weight)[0]
+        return total
+
+    def part_linearised(u: jax.Array, part: Part, o: Observed, broadening: jax.Array) -> tuple:
+        """Cost, score per pixel, and the Jacobian with the linear nuisances projected out; (pixel, parameter)."""
+        if part.bases is None:
+            mean = images(u, part, broadening)[0]
+            jacobian = jax.jacfwd(lambda w: images(w, part, broadening)[0])(u).reshape(mean.size, -1)
+            value, score, fisher = cost_and_score(part.likelihood.kind, mean, o.data, o.weight)
+            return value, score.ravel(), fisher.ravel(), jacobian
+        bright = images(u, part, broadening)
+        mean, coefficient, design, matrix, free = projected(part, bright, o)
+        sharp, averaged, _ = (jnp.asarray(b) for b in part.bases)
+        n = sharp.shape[0]
+        weights = jnp.stack([
+            jnp.tensordot(coefficient[:n], sharp, 1), jnp.tensordot(coefficient[n : n + averaged.shape[0]], averaged, 1)
+        ])  # fmt: skip
+        jacobian = jax.jacfwd(lambda w: (weights * images(w, part, broadening)).sum(axis=0))(u).reshape(mean.size, -1)
+        value, score, fisher = cost_and_score("scaled", mean, o.data, o.weight)
+        kept = jnp.where(free[:, None] & free[None, :], matrix, 0.0) + jnp.diag(
+            jnp.where(free, 0.0, jnp.diagonal(matrix))
+        )
+        overlap = jnp.where(free[:, None], design.T @ (fisher.ravel()[:, None] * jacobian), 0.0)
+        inner = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(kept), overlap)
+        return value, score.ravel(), fisher.ravel(), jacobian - design @ inner
+
+    def linearise(u: jax.Array, obs: list[Observed], broadening: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        x, dx = free_values(transform, u), jnp.diagonal(jax.jacfwd(lambda w: free_values(transform, w))(u))
+        precision = jnp.asarray(1 / transform.sigma**2)
+        total = prior_cost(transform, x)
+        gradient, matrix = dx * precision * (x - transform.prior), jnp.diag(dx**2 * precision)
+        for part, o in zip(parts, obs, strict=True):
+            value, score, fisher, jacobian = part_linearised(u, part, o, broadening)
+            total += value
+            gradient += jacobian.T @ score
+            matrix += (jacobian * fisher[:, None]).T @ jacobian
+        return total, gradient, matrix
+
+    def predict(u: jax.Array, obs: list[Observed], broadening: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
+        return [mean_of(u, part, o, broadening) for part, o in zip(parts, obs, strict=True)]
+
+    def scores(u: jax.Array, obs: list[Observed], broadening: jax.Array) -> list[jax.Array]:
+        out = []
+        for part, o in zip(parts, obs, strict=True):
+            _, score, _, jacobian = part_linearised(u, part, o, broadening)
+            out.append(jacobian * score[:, None])
+        return out
+
+    return Objective(cost, linearise, predict, scores)
+
+
+def _check_names(problem: Problem, maps: list[str]) -> None:
+    known = list(QUANTITIES) + [f"{m}.{q}" for m in maps for q in QUANTITIES]
+    model_names = _model_names(problem)
+    for name in problem.parameters:
+        if name in known or (model_names is None and "." not in name) or name in (model_names or ()):
+            continue
+        raise ValueError(
+            f"Parameter `{name}` must be a value of the model or a number of the instrument, but is neither.{nearest(name, [*known, *(model_names or ())])}"
+        )
+    for what, given in (("instrument", problem.instrument), ("likelihood", problem.likelihood)):
+        if isinstance(given, Mapping) and set(given) != set(maps):
+            raise ValueError(
+                f"Argument `{what}` must have one entry for each map ({', '.join(maps)}), but has {', '.join(given)}."
+            )
+
+
+def _model_names(problem: Problem) -> set[str] | None:
+    """Names that `model_of` takes, where it says so (an attribute `names`, as `table_model` has)."""
+    return getattr(problem.model_of, "names", None)
+
+
+def _of_map(given: Any, name: str) -> Any:
+    return given[name] if isinstance(given, Mapping) else given
+
+
+def _instrument_values(problem: Problem, name: str) -> dict[str, float]:
+    shared = {n: p.value for n, p in problem.parameters.items() if n in QUANTITIES}
+    own = {n.split(".", 1)[1]: p.value for n, p in problem.parameters.items() if n.startswith(name + ".")}
+    return {**shared, **{n: v for n, v in own.items() if n in QUANTITIES}}
+
+
+def _blocks(shape: tuple[int, ...], part: float, side: int, seed: int) -> np.ndarray:
+    """Blocks of pixels, chosen at random, that make up that part of the image."""
+    if part == 0:
+        return np.zeros(shape, bool)
+    if not 0 < part < 0.5:
+        raise ValueError(f"Argument `held_out` must be a part between 0 and 0.5 of the pixels, but is {part:g}.")
+    coarse = [-(-n // side) for n in shape]
+    chosen = np.random.default_rng(seed).random(coarse) < part
+    for axis, n in enumerate(shape):
+        chosen = np.repeat(chosen, side, axis=axis).take(range(n), axis=axis)
+    return chosen
