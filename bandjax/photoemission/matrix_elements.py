@@ -1,7 +1,112 @@
-"""Plane-wave photoemission amplitudes with atomic form factors (being filled in)."""
+"""Photoemission amplitudes: a plane wave as the final state, orbital form factors, the polarisation of the light.
+
+With Bloch sums |k, o> = Σ_R exp(i k·(R + r_o)) |o at R + r_o>, the basis of H(k), a plane wave K and light of the
+wave vector q, the field being exp(i q·(R + r_o)) ε throughout the orbital at R + r_o (dipole approximation atom by
+atom), the amplitude of a band u is
+
+    <K| ε·D exp(i q·r) |u> = Σ_o u_o M_o(K) Σ_R exp(−i (K − q − k)·(R + r_o)),       M_o(K) = <K| ε·D |o at 0>.
+
+Momentum is conserved in the extended zone, k = K − q: the last sum is the same number for every o. The phase
+exp(−i q·r_o) that a final state K would have against Bloch sums at K − q is cancelled by that of the light; no phase is
+left to be added, where k itself, not folded into the first zone, goes into H(k). Atoms interfere, and zones differ,
+through u. (The field's change across one orbital would put K − q for K into M, a few per cent of K at 600 eV.)
+
+The orbital's transform is φ(K) = ∫ exp(−iK·r) R(r) Y(r̂) d³r (see `atomic_orbitals`), and
+
+    length form     D = r (from the orbital's own centre)      M = i ε·∇_K φ(K)
+    velocity form   D = p/ħ                                     M = (ε·K) φ(K)
+
+They differ, because a plane wave is no eigenstate of the crystal. Not covered: scattering of the final state (phase
+shifts, diffraction, circular dichroism that comes from it), the change of the field at the surface, r_o in the length
+form, and the sign of s* against s, which tables leave open (here all radial functions are positive).
+
+Source: the same approximation is in S. Moser, J. Electron Spectrosc. Relat. Phenom. 214, 29 (2017) (after).
+"""
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bandjax.hamiltonian import Model, Orbital
+from bandjax.hamiltonian.slater_koster import angular_momentum, quadrupoles, vectors
+from bandjax.materials import SHELLS
+from bandjax.photoemission.atomic_orbitals import form_factors, slater_orbital
+from bandjax.photoemission.instrument import Instrument
+
+CARBON_LABELS = ("A1", "B1", "A2", "B2")  # of the graphene tables
 
 
-def plane_wave_amplitude(lab, instrument, k) -> jax.Array:  # noqa: ANN001
-    raise ValueError
+def plane_wave_amplitude(lab: Model, instrument: Instrument, k: jax.Array) -> jax.Array:
+    """Amplitudes v over the orbitals with |v† u|² the intensity of the band u, v_o = M_o(K)*.
+
+    Args:
+        lab: Model in the laboratory axes.
+        instrument: Supplies `polarisation` (laboratory frame; its length does not matter) and `dipole`.
+        k: Wave vector K of the final state inside the crystal, band plus photon, laboratory frame, 1/Å, shape (3,).
+
+    Returns:
+        Complex, one row per spin (two with spin-orbit, else one), shape (spin, orbital). Unit of length^(5/2) in the
+        length form, of length^(1/2) in the velocity form.
+
+    Raises:
+        ValueError: `polarisation` is not three numbers, or all are 0.
+    """
+    field = _unit_polarisation(instrument)
+    kinds = list(dict.fromkeys((o.site, o.shell, o.name) for o in lab.topology.orbitals))
+    of_kind = transition_amplitudes(kinds, lab.topology.material, field, instrument.dipole, k.astype(lab.dtype))
+    place = [kinds.index((o.site, o.shell, o.name)) for o in lab.topology.orbitals]
+    v = of_kind.conj()[np.array(place)]
+    if lab.spin_orbit is None:
+        return v[None]
+    return jnp.stack([jnp.concatenate([v, jnp.zeros_like(v)]), jnp.concatenate([jnp.zeros_like(v), v])])
+
+
+def transition_amplitudes(
+    kinds: list[tuple[str, str, str]], material: str, field: np.ndarray, dipole: str, k: jax.Array
+) -> jax.Array:
+    """M(K) of orbitals (site label, shell, name) at the origin, complex, shape (orbital,)."""
+    radial = [slater_orbital(chemical_symbol(site, material), shell) for site, shell, _ in kinds]
+    distinct = tuple(dict.fromkeys(radial))
+    g = form_factors(distinct, (k**2).sum())
+    place = np.array([distinct.index(r) for r in radial])
+    g0, g1 = g[0][place], g[1][place]
+
+    # S(K) = a + b·K + K·QK, of which one term is there for each orbital
+    a, b, q = (
+        jnp.asarray(x, k.dtype) for x in map(np.stack, zip(*(_harmonic(s, o) for _, s, o in kinds), strict=True))
+    )
+    qk = jnp.matmul(q, k, precision="highest")
+    solid = a + jnp.matmul(b, k, precision="highest") + jnp.matmul(qk, k, precision="highest")
+    complex_dtype = jnp.result_type(k.dtype, jnp.complex64)
+    eps = jnp.asarray(field, complex_dtype)
+    along = jnp.matmul(eps, k.astype(complex_dtype), precision="highest")  # ε·K
+    phase = 4 * np.pi * np.array([(-1j) ** angular_momentum(shell) for _, shell, _ in kinds])
+    if dipole == "velocity":
+        return jnp.asarray(phase, complex_dtype) * along * (g0 * solid)
+    gradient = jnp.matmul((b + 2 * qk).astype(complex_dtype), eps, precision="highest")  # ε·∇S
+    return jnp.asarray(1j * phase, complex_dtype) * (g0 * gradient + (g1 * solid) * along)
+
+
+def chemical_symbol(site: str, material: str) -> str:
+    """Chemical symbol of a site label: the label itself, or carbon for the sublattices of a graphene table."""
+    return "C" if site in CARBON_LABELS and "graphene" in material else site
+
+
+def _harmonic(shell: str, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """a, b (3,), Q (3, 3) of one real solid harmonic, normalised on the sphere."""
+    order, index = angular_momentum(shell), SHELLS[shell].index(name)
+    a, b, q = np.zeros(()), np.zeros(3), np.zeros((3, 3))
+    if order == 0:
+        a = np.array(np.sqrt(1 / (4 * np.pi)))
+    elif order == 1:
+        b = np.sqrt(3 / (4 * np.pi)) * vectors(shell)[index]
+    else:
+        q = np.sqrt(15 / (8 * np.pi)) * quadrupoles(shell)[index]
+    return a, b, q
+
+
+def _unit_polarisation(instrument: Instrument) -> np.ndarray:
+    field = np.asarray(instrument.polarisation, complex)
+    if field.shape != (3,) or not 0 < np.linalg.norm(field) < np.inf:
+        raise ValueError(f"Argument `polarisation` must be three numbers, not all 0, but is {instrument.polarisation}.")
+    return field / np.linalg.norm(field)
