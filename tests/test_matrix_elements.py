@@ -1,4 +1,6 @@
-"""Plane-wave matrix elements: orbitals and their transforms, selection rules, interference of atoms, rotations, gradients."""
+"""Plane-wave matrix elements: orbitals and their transforms, selection rules, interference, rotations, gradients."""
+
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -121,7 +123,7 @@ def test_tabulated_transform_is_the_bessel_integral(symbol, shell):
             def f(r):
                 return spherical_jn(orbital.l + extra, k * r) * radial_function(orbital, r) * r**power
 
-            return sum(quad(f, *ends, epsabs=1e-13)[0] for ends in zip(pieces[:-1], pieces[1:], strict=True))
+            return sum(quad(f, *ends, epsabs=1e-13)[0] for ends in itertools.pairwise(pieces))
 
         g0, g1 = form_factors((orbital,), jnp.array(k**2))
         assert g0[0] * k**orbital.l == pytest.approx(integral(0, 2), rel=1e-6, abs=1e-10)
@@ -210,7 +212,7 @@ def test_dark_corridor_of_graphene(flat_carbon):
 
 
 def test_structure_factor_of_silicon(silicon):
-    """At reciprocal vectors the lowest band (s, both atoms in phase) follows the structure factor: (002) is forbidden."""
+    """At reciprocal vectors the lowest band (s in phase) follows the structure factor: (002) is forbidden."""
     g = 2 * np.pi / SI
     eps, forbidden = intensities(silicon, light((0, 0, 1)), [0, 0, 2 * g])
     same, allowed = intensities(silicon, light((0, 0, 1)), [0, 0, 4 * g])

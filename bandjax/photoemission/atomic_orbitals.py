@@ -38,7 +38,7 @@ STEP = 0.01  # of u: the cubic is then right to 1e-7 of the value (more only whe
 STEPS = 1000  # to K = 148 ζ; beyond (10 keV and more for any orbital here) the last value is held
 
 _EFFECTIVE = {1: 1.0, 2: 2.0, 3: 3.0, 4: 3.7, 5: 4.0, 6: 4.2, 7: 4.2, 8: 4.2}  # Slater gives none beyond 6
-_MADELUNG = sorted(((n, l) for n in range(1, 8) for l in range(min(n, 4))), key=lambda nl: (sum(nl), nl[0]))
+_MADELUNG = sorted(((n, order) for n in range(1, 8) for order in range(min(n, 4))), key=lambda nl: (sum(nl), nl[0]))
 
 
 class SlaterOrbital(NamedTuple):
@@ -84,14 +84,14 @@ def configuration(number: int) -> dict[tuple[int, int], int]:
 
 
 def screening(filled: dict[tuple[int, int], int], n: int, order: int) -> float:
-    """Slater's σ for one electron in the shell (n, l): of the others, or of an atom that lent it from its outermost group.
+    """Slater's σ for one electron in the shell (n, l), taken from the outermost group where that shell is empty.
 
     0.35 for each other electron of the group (0.30 in 1s), groups being (1s)(2s2p)(3s3p)(3d)(4s4p)(4d)(4f)…; for s and
     p 0.85 for each electron one principal number below and 1.00 for those further in; for d and f 1.00 for all inside.
     """
     groups: dict[tuple[int, int], int] = {}
-    for (m, l), count in filled.items():  # noqa: E741
-        key = (m, l if l >= 2 else 0)
+    for (m, angular), count in filled.items():
+        key = (m, angular if angular >= 2 else 0)
         groups[key] = groups.get(key, 0) + count
     own = (n, order if order >= 2 else 0)
     groups[own if own in groups else max(groups)] -= 1

@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bandjax.hamiltonian import Model, Orbital
+from bandjax.hamiltonian import Model
 from bandjax.hamiltonian.slater_koster import angular_momentum, quadrupoles, vectors
 from bandjax.materials import SHELLS
 from bandjax.photoemission.atomic_orbitals import form_factors, slater_orbital
