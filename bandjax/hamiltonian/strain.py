@@ -84,7 +84,7 @@ def _niquet_block(vector: jax.Array, length: float, c: dict[str, jax.Array], she
     for a in shells:
         shift = 0.75 * c[f"alpha_{a}"] * x * jnp.eye(len(SHELLS[a]), dtype=vector.dtype)
         rows.append(jnp.concatenate([part(a, b) + (shift if a == b else 0.0) for b in shells], axis=1))
-    return jnp.concatenate(rows, axis=0)
+    return jnp.concatenate(rows, axis=0).astype(vector.dtype)
 
 
 def boykin_terms(
