@@ -1,0 +1,7 @@
+"""Figures: what was measured, what the model makes of it, and what is left; parameters, correlations, bands, curves."""
+
+from bandjax.plot.bands import plot_bands
+from bandjax.plot.fit import plot_curves, plot_fit
+from bandjax.plot.numbers import plot_correlation, plot_parameters
+
+__all__ = ["plot_bands", "plot_correlation", "plot_curves", "plot_fit", "plot_parameters"]

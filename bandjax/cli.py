@@ -1,0 +1,135 @@
+"""The command line: `bandjax materials | bands | simulate | init-config | fit | report | demo`.
+
+Errors a user can mend are one sentence on stderr and exit code 2. `--json` prints one JSON object on stdout, and
+nothing else goes there.
+"""
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+EXAMPLES = """Examples:
+  bandjax demo --out demo/                                  fit a bundled simulated map
+  bandjax init-config map.nc --material InAs -o fit.toml    write a commented configuration
+  bandjax fit map.nc -c fit.toml -o out/                    fit it
+  bandjax report out/result.nc                              read the result again
+Each command teaches itself: bandjax fit --help
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code (0, or 2 with one sentence on stderr, 130 when interrupted)."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not hasattr(options, "run"):
+        parser.print_help()
+        return 0
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    from bandjax import commands
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = lambda message, *_, **__: print(f"bandjax: note: {message}", file=sys.stderr)
+            found = commands.RUN[options.run](options)
+    except KeyboardInterrupt:
+        print("bandjax: interrupted; `bandjax fit … --resume` goes on from the last step.", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
+        print(f"bandjax: {_sentence(error)}", file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(found, default=_plain))
+    return 0
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"File {error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    return " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
+
+
+def _plain(x: Any) -> Any:
+    return x.tolist() if hasattr(x, "tolist") else str(x)
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "bandjax",
+        description="Tight-binding Hamiltonians from photoemission maps.",
+        epilog=EXAMPLES,
+        formatter_class=raw,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND")
+
+    def command(name: str, short: str, long: str) -> Any:
+        one = commands.add_parser(
+            name, help=short, description=short[0].upper() + short[1:] + ".", epilog=long, formatter_class=raw
+        )
+        one.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+        one.set_defaults(run=name)
+        return one
+
+    one = command("materials", "list the parameter tables, or one material's values",
+        "bandjax materials            every material and table, with its source\n"
+        "bandjax materials InAs       the values of each table of InAs, in eV")  # fmt: skip
+    one.add_argument("name", nargs="?", metavar="NAME", help="a material, such as InAs")
+    one.add_argument("--table", help="only this table")
+
+    one = command("bands", "bands of a material along a path",
+        "bandjax bands InAs --table boykin2004 --path LGX -o bands.png\n"
+        "Energies are relative to the valence-band top of the path where the filling is known.")  # fmt: skip
+    one.add_argument("material")
+    one.add_argument("--table", help="parameter table (default: the last that `bandjax materials` lists)")
+    one.add_argument("--path", help="labels of the lattice, G for Γ (default: LGX, or GKM in two dimensions)")
+    one.add_argument("--points", type=int, default=120, help="wave vectors along the path (default: 120)")
+    one.add_argument("-o", "--output", metavar="FIG", help="figure to write (png, pdf, svg)")
+
+    one = command("simulate", "make a map with counting noise from a configuration",
+        "The same configuration serves a fit; the axes come from its section [simulate],\n"
+        "  [simulate]\n  kx = [-0.9, 0.9, 60]        # low, high, number of pixels\n  energy = [-6.0, 0.3, 90]\n"
+        "or from a map (--like map.nc). The file says `simulated`.")  # fmt: skip
+    one.add_argument("-c", "--config", required=True, metavar="TOML")
+    one.add_argument("-o", "--output", required=True, metavar="MAP", help="NetCDF file to write")
+    one.add_argument("--like", metavar="MAP", help="take the axes from this map")
+    one.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
+    one.add_argument("--no-noise", action="store_true", help="write the mean instead of counts")
+
+    one = command("init-config", "write a commented configuration for a map",
+        "bandjax init-config map.nc --material InAs --table boykin2004 -o fit.toml\n"
+        "Window, bins, normal emission and Fermi level are chosen from the map; the file runs as it is.")  # fmt: skip
+    one.add_argument("map", metavar="MAP")
+    one.add_argument("--material", required=True, help="such as InAs; `bandjax materials` lists them")
+    one.add_argument("--table", help="parameter table (default: the last that `bandjax materials` lists)")
+    one.add_argument("--variable", help="which map, where the file holds several")
+    one.add_argument("-o", "--output", default="fit.toml", metavar="TOML", help="file to write (default: fit.toml)")
+
+    one = command("fit", "fit a measured map",
+        "bandjax fit map.nc -c fit.toml -o out/\n"
+        "Writes out/result.nc (data, model, residual, parameters, covariance, bands, provenance), fit.png,\n"
+        "parameters.png, correlation.png, curves.png and report.txt. While it runs out/state.npz keeps its state:\n"
+        "a fit that was interrupted goes on with --resume. Several maps: one [[maps]] section each, in this order.")  # fmt: skip
+    one.add_argument("map", nargs="*", metavar="MAP", help="the map; none where the configuration names its files")
+    one.add_argument("-c", "--config", required=True, metavar="TOML", help="from `bandjax init-config`")
+    one.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
+    one.add_argument("--resume", action="store_true", help="go on from out/state.npz where there is one")
+    one.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    one = command("report", "print what a fit found", "bandjax report out/result.nc")
+    one.add_argument("result", metavar="RESULT")
+
+    one = command("demo", "fit a bundled simulated map",
+        "Fits a small cut of silicon with counting noise, made by the same model, and prints the truth beside the fit.")  # fmt: skip
+    one.add_argument("--out", "-o", default="demo", metavar="DIR", help="folder for the results (default: demo)")
+    one.add_argument("--quiet", action="store_true", help="no progress bar")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,245 @@
+"""A commented configuration to start from, with choices taken from the map itself.
+
+Chosen from the data: the window (where the detector sees something), the binning, the normal-emission angle (from the
+map's symmetry, where the file does not state it) and the Fermi level on the table's scale (from a scan of the misfit).
+Chosen from the crystal: k_z broadening for three-dimensional ones, the direction of the slit for graphene.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from bandjax.config.build import are_counts, build, load_map, structure_of, tables_of
+from bandjax.config.template import render
+from bandjax.hamiltonian import tight_binding
+from bandjax.inference.parameters import start_vector
+from bandjax.inference.problem import make_objective, observed, prepare
+from bandjax.io import read, to_fermi
+from bandjax.materials import Table, list_parameters
+from bandjax.spectrum import bands
+
+PIXELS = {"energy": 170, "lateral": 130}  # about so many are kept along each axis of a cut
+VOLUME_PIXELS = {"energy": 60, "lateral": 24}
+DEEPEST = 8.0  # eV below E_F: lower bands of sp3 tables are shallow fits
+ABOVE_EDGE = 0.2  # eV above E_F that are kept
+DARK = 0.3  # part of the median brightness below which a column is a detector's edge
+SCAN = (-1.4, 1.41, 0.1)  # eV around the guess: Fermi levels that are tried
+SHIFTS_PIXELS = (40, 60)
+
+
+def suggest(
+    path: str | os.PathLike[str], material: str, table: str | None = None, *, variable: str | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Text and content of a configuration that fits this map as it is.
+
+    Args:
+        path: The map.
+        material: Such as "InAs", "graphene", "bilayer graphene".
+        table: Such as "boykin2004"; None takes the last of the package that has spin-orbit constants for it.
+        variable: Which map, where the file holds several.
+
+    Raises:
+        ValueError: the map, the material or the table is not usable.
+    """
+    entries = list_parameters(material)
+    table = entries[-1].table if table is None else table
+    model: dict[str, Any] = {"material": material, "table": table}
+    values, _ = tables_of(model)
+    atoms = structure_of(model, values)
+    raw = read(path, variable=variable)
+    settings = _map_settings(raw, path, variable)
+    data = load_map(path, settings)
+    deep = bool(atoms.pbc[2])
+    cut = len([d for d in data.dims if d != "energy"]) == 1 and not data.attrs.get("simulated")
+    instrument = _instrument(data, values, atoms, deep)
+    counts = are_counts(data)
+    config: dict[str, Any] = {"map": settings, "model": model, "instrument": instrument}
+    config["table_prior"] = {"relative": 0.1, "least": 0.1}
+    held = _fixed(values)
+    if held:
+        config["table_prior"]["fixed"] = held
+    free = ["fermi_energy", "eta"]
+    free += ["polar"] if "angle" in data.dims else []
+    free += ["azimuth"] if not deep and "kx" in data.dims else []
+    free += ["inner_potential", "escape_depth", "eta_linear"] if deep else []
+    if cut:
+        config["likelihood"] = {"kind": "scaled", **({"scale": 1.0} if counts else {})}
+        config["weights"] = {"lateral": 8, "energy": 5}
+    else:
+        config["likelihood"] = {"kind": "poisson" if counts else "scaled"}
+        free += ["gain", "background"]
+    config["parameters"] = {"free": free}
+    config["fit"] = {
+        "broadening": [0.4], "held_out": 0.1, "method": "grid" if cut else "direct", "kz_points": (15 if cut else 7) if deep else 1,
+        "seed": 0, "max_steps": 40,
+    }  # fmt: skip
+    if deep and len(values.energies) > 16:
+        config["fit"]["window"] = 4.0
+    _align(config, data, values, atoms)
+    return render(config, data, str(path)), config
+
+
+def _map_settings(raw: xr.DataArray, path: Any, variable: str | None) -> dict[str, Any]:
+    """The [map] section: window, bins, what to do with negative values."""
+    settings: dict[str, Any] = {} if variable is None else {"variable": variable}
+    if raw.attrs.get("energy_reference") == "kinetic":
+        found = raw.attrs.get("fermi_level_kinetic")
+        if found is None and not ("photon_energy" in raw.attrs and "work_function" in raw.attrs):
+            found = _fermi_edge(raw)
+        if found is not None:
+            settings["fermi_kinetic"] = round(float(found), 4)
+        raw = to_fermi(raw, **({"fermi_kinetic": settings["fermi_kinetic"]} if found is not None else {}))
+    if bool((raw < 0).any()):
+        settings["negative"] = "mask"
+    lateral = [str(d) for d in raw.dims if d not in ("energy", "hv")]
+    good = np.isfinite(raw) & (raw >= 0)
+    bright = raw.where(good)
+    others = [d for d in raw.dims if d != "energy"]
+    energy = raw["energy"].values
+    seen = good.mean(others).values > 0.9
+    low = max(float(energy[seen][0]) if seen.any() else float(energy[0]), -DEEPEST)
+    high = min(float(energy[-1]), ABOVE_EDGE)
+    settings["energy"] = [round(low, 3), round(high, 3)]
+    for axis in lateral:
+        profile = bright.sel(energy=slice(low, high)).mean([d for d in raw.dims if d != axis]).values
+        kept = np.flatnonzero(profile > DARK * np.nanmedian(profile))
+        first, last = raw[axis].values[[kept[0], kept[-1]]]
+        if kept[0] > 0 or kept[-1] < raw.sizes[axis] - 1:
+            settings[axis] = [round(float(first), 4), round(float(last), 4)]
+    wanted = PIXELS if len(lateral) == 1 and "hv" not in raw.dims else VOLUME_PIXELS
+    bins = {}
+    for axis in (*lateral, "energy"):
+        limits = settings.get(axis, [float(raw[axis][0]), float(raw[axis][-1])])
+        count = raw.sel({axis: slice(*limits)}).sizes[axis]
+        bins[axis] = max(1, round(count / wanted["energy" if axis == "energy" else "lateral"]))
+    if any(n > 1 for n in bins.values()):
+        settings["bin"] = bins
+    return settings
+
+
+def _fermi_edge(raw: xr.DataArray) -> float:
+    """Steepest descent of the integrated intensity: the Fermi level of a metal, on the kinetic scale."""
+    curve = raw.mean([d for d in raw.dims if d != "energy"]).values
+    width = max(3, curve.size // 100)
+    smooth = np.convolve(curve, np.ones(width) / width, mode="same")
+    slope = np.gradient(smooth)[width:-width]
+    return float(raw["energy"].values[width:-width][np.argmin(slope)])
+
+
+def _instrument(data: xr.DataArray, table: Table, atoms: Any, deep: bool) -> dict[str, Any]:
+    """The [instrument] section."""
+    out: dict[str, Any] = {}
+    for name in ("photon_energy", "work_function", "temperature"):
+        if name in data.attrs:
+            out[name] = float(data.attrs[name])
+    hv = float(np.mean(data["hv"])) if "hv" in data.dims else out.get("photon_energy", 21.2)
+    if "photon_energy" not in out:
+        out["photon_energy"] = hv
+    kinetic = hv - out.get("work_function", 4.5)
+    if "angle" in data.dims:
+        out["polar"] = round(_centre(data, "angle"), 3)
+    out["photon_momentum"] = False
+    per_degree = 0.512317 * np.sqrt(kinetic) * np.pi / 180
+    lateral = next((str(d) for d in data.dims if d in ("angle", "kx")), None)
+    step = float(np.diff(data[lateral]).mean()) * (per_degree if lateral == "angle" else 1.0) if lateral else 0.02
+    out["fwhm_momentum"] = round(float(np.clip(max(1.5 * step, 0.12 * per_degree), 0.01, 0.2)), 4)
+    out["fwhm_energy"] = 0.09 if hv > 300 else 0.05
+    out["eta"] = 0.2 if hv > 300 else 0.12
+    if deep:
+        out["inner_potential"] = 12.0
+        out["escape_depth"] = round(10 * (143 / kinetic**2 + 0.054 * np.sqrt(kinetic)), 1)
+    elif any("z" in shells for _, shells in table.spec.orbitals):
+        corner = 4 * np.pi / (3 * float(np.linalg.norm(atoms.cell[0])))
+        reach = float(np.abs(data[lateral]).max()) * (per_degree if lateral == "angle" else 1.0) if lateral else 0.0
+        if reach < 0.7 * corner and "deflector" not in data.dims and "ky" not in data.dims:
+            middle = kinetic + 0.5 * float(data["energy"][0])
+            out["slit"] = [0, 1, 0]
+            out["tilt"] = round(float(np.rad2deg(np.arcsin(min(1.0, corner / (0.512317 * np.sqrt(middle)))))), 3)
+    return out
+
+
+def _centre(data: xr.DataArray, axis: str) -> float:
+    """Angle about which the map is most nearly its own mirror image; what the file states comes first."""
+    stated = data.attrs.get("normal_emission_angle")
+    if stated is not None:
+        return float(stated)
+    values = data.mean([d for d in data.dims if d not in (axis, "energy")]).transpose("energy", axis).values
+    x = data[axis].values
+    sharp = np.nan_to_num(-np.gradient(np.gradient(values, axis=0), axis=0))
+    best, score = float(x.mean()), -np.inf
+    for centre in np.linspace(x[0] + 0.3 * np.ptp(x), x[-1] - 0.3 * np.ptp(x), 161):
+        half = min(centre - x[0], x[-1] - centre)
+        u = np.linspace(0, half, 60)[3:]
+        left = np.array([np.interp(centre - u, x, row) for row in sharp])
+        right = np.array([np.interp(centre + u, x, row) for row in sharp])
+        norm = np.sqrt((left**2).sum() * (right**2).sum())
+        found = float((left * right).sum() / norm) if norm > 0 else -np.inf
+        if found > score:
+            best, score = float(centre), found
+    return best
+
+
+def _fixed(table: Table) -> list[str]:
+    """Values that one cut does not measure, or that only repeat another number."""
+    if any("z" in shells for _, shells in table.spec.orbitals):
+        return [n for n in table.energies if n not in ("gamma0", "gamma1")]
+    return [n for n in table.energies if "s*" in n or n.startswith("epsilon")]
+
+
+def _align(config: dict[str, Any], data: xr.DataArray, table: Table, atoms: Any) -> None:
+    """Scan the Fermi level on the table's scale for the smallest misfit of the start, on a coarse copy of the map."""
+    spin_orbit = bool(table.spec.spin_orbit)
+    model = tight_binding(atoms, table, spin_orbit=spin_orbit)
+    if atoms.pbc[2] or not any("z" in s for _, s in table.spec.orbitals):
+        electrons = 4 * len(atoms) // (1 if spin_orbit else 2)
+        at_gamma = np.asarray(bands(model, jnp.zeros((1, 3))))[0]
+        top = float(at_gamma[min(electrons, at_gamma.size) - 1])
+    else:
+        top = float(np.asarray(table["epsilon"])) if "epsilon" in table.values else 0.0
+    guess = top - min(_edge(data), 0.0)
+    coarse = data
+    factors = {str(d): max(1, data.sizes[d] // SHIFTS_PIXELS[d == "energy"]) for d in data.dims if d != "hv"}
+    coarse = coarse.coarsen(factors, boundary="trim").mean(skipna=False).assign_attrs(data.attrs)
+    config["instrument"]["fermi_energy"] = round(guess, 3)
+    trial = {k: dict(v) for k, v in config.items()}
+    trial["likelihood"] = {"kind": "scaled", "scale": 1.0}
+    trial["fit"] |= {"held_out": 0.0, "kz_points": min(7, trial["fit"]["kz_points"])}
+    problem = build_in_memory(trial, coarse)
+    parts, transform = prepare(coarse, problem)
+    cost = jax.jit(make_objective(problem, parts, transform).cost)
+    seen = [observed(p, broadening=0.25) for p in parts]
+    centre = dict(zip(transform.names, transform.centre, strict=True))
+    tried = guess + np.arange(*SCAN)
+    gain = {}
+    if problem.weights is None:
+        gain = {"gain": max(float(coarse.mean()) * 3.0, 1e-6)}
+    found = []
+    for level in tried:
+        u = jnp.asarray(start_vector(transform, {**centre, **gain, "fermi_energy": float(level)}))
+        found.append(float(cost(u, seen, jnp.asarray(0.25))))
+    best = float(tried[int(np.nanargmin(found))])
+    config["instrument"]["fermi_energy"] = round(best, 3)
+    if problem.weights is None:
+        config["instrument"] |= {
+            "gain": round(max(float(data.mean()) * 2.0, 1e-3), 4),
+            "background": round(max(0.3 * float(data.min()), 0.02 * float(data.mean())), 4),
+        }
+
+
+def build_in_memory(config: Mapping[str, Any], data: xr.DataArray) -> Any:
+    """The problem of a configuration for a map that is in memory already."""
+    return build({k: v for k, v in config.items() if k != "map"}, maps={"map": data}).problem
+
+
+def _edge(data: xr.DataArray) -> float:
+    """Highest energy at which the integrated intensity exceeds the middle between its floor above and its level below."""
+    curve = data.mean([d for d in data.dims if d != "energy"]).values
+    energy = data["energy"].values
+    floor = float(np.nanmin(curve[energy > energy[-1] - 0.15]))
+    bright = np.flatnonzero(curve > floor + 0.4 * (np.nanmedian(curve) - floor))
+    return float(energy[bright[-1]]) if bright.size else 0.0
