@@ -133,11 +133,15 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
         bases = None
         if problem.weights is not None:
             pixel, energy = np.array(axes.lateral[0][1]), np.array(axes.energy)
+            # where k_z is sharp there is no k_z-averaged image, and no weights of it
             coarse = problem.weights._replace(
                 lateral=max(4, problem.weights.lateral // 3), energy=max(4, problem.weights.energy // 2)
             )
+            averaged = weight_basis(coarse, pixel, energy)
+            if plan.method == "direct" or len(plan.kz) == 1:
+                averaged = averaged[:0]
             bases = (
-                weight_basis(problem.weights, pixel, energy), weight_basis(coarse, pixel, energy), background_basis(problem.weights, pixel, energy)
+                weight_basis(problem.weights, pixel, energy), averaged, background_basis(problem.weights, pixel, energy)
             )  # fmt: skip
         parts.append(
             Part(
@@ -204,7 +208,7 @@ def make_objective(problem: Problem, parts: list[Part], transform: Transform) ->
     ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
         """Best linear coefficients for given images: mean, coefficients, design matrix, normal matrix, free set."""
         sharp, averaged, back = (jnp.asarray(b) for b in part.bases)
-        design = jnp.concatenate([bright[0] * sharp, bright[1] * averaged, back]).reshape(-1, part.data.size).T
+        design = jnp.concatenate([bright[0] * sharp, bright[-1] * averaged, back]).reshape(-1, part.data.size).T
         weight = obs.weight.ravel()
         matrix = (design * weight[:, None]).T @ design
         diagonal = jnp.diagonal(matrix)
@@ -240,9 +244,10 @@ def make_objective(problem: Problem, parts: list[Part], transform: Transform) ->
         mean, coefficient, design, matrix, free = projected(part, bright, o)
         sharp, averaged, _ = (jnp.asarray(b) for b in part.bases)
         n = sharp.shape[0]
-        weights = jnp.stack([
-            jnp.tensordot(coefficient[:n], sharp, 1), jnp.tensordot(coefficient[n : n + averaged.shape[0]], averaged, 1)
-        ])  # fmt: skip
+        kinds = [jnp.tensordot(coefficient[:n], sharp, 1)]
+        if averaged.shape[0]:
+            kinds.append(jnp.tensordot(coefficient[n : n + averaged.shape[0]], averaged, 1))
+        weights = jnp.stack(kinds)
         jacobian = jax.jacfwd(lambda w: (weights * images(w, part, broadening)).sum(axis=0))(u).reshape(mean.size, -1)
         value, score, fisher = cost_and_score("scaled", mean, o.data, o.weight)
         kept = jnp.where(free[:, None] & free[None, :], matrix, 0.0) + jnp.diag(

@@ -162,6 +162,7 @@ def _on_grid(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padd
         x, gamma = _scales(instrument, padded, jnp.stack([kx, ky]))
         outside = jnp.broadcast_to(jnp.stack([kx + q[0], ky + q[1]]), (padded.shape[0], 2))
         centre = central_kz(instrument, outside, padded, hv) - plan.kz_origin
+        kx, ky = kx + instrument.origin[0], ky + instrument.origin[1]
         if len(plan.kz) == 1:
             k = jnp.stack([kx, ky, centre[middle] + plan.kz_origin])
             return _spectrum_at(lab, instrument, k, hv, x, gamma, plan.levels)
@@ -203,6 +204,8 @@ def _to_pixels(raw: jax.Array, instrument: Instrument, plan: Plan, hv: jax.Array
         inside = jnp.broadcast_to(
             jnp.array(plan.axes.lateral[0][1], raw.dtype)[:, None], (plan.axes.shape[0], padded.shape[0])
         )
+    if plan.axes.in_angles:
+        inside = inside - instrument.origin[0]  # nodes count from the origin
     step = plan.kx[1] - plan.kx[0]
     nearest = jax.lax.stop_gradient(jnp.round(inside / step).astype(int))
     sigma = instrument.fwhm_momentum / FWHM_PER_SIGMA

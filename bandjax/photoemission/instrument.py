@@ -77,7 +77,8 @@ class Instrument:
     The meaning, unit and bounds of every number are in `QUANTITIES`. Static choices: `surface` and `slit` (crystal
     directions of the normal and of the slit at azimuth 0), `matrix_elements` ("uniform", "plane_wave", "free"),
     `dipole` ("length" or "velocity"), `polarisation` (complex field vector in the laboratory frame),
-    `photon_momentum` (whether it is subtracted).
+    `photon_momentum` (whether it is subtracted), `origin` (k∥ in 1/Å in the laboratory axes that momenta and angles are
+    counted from, for maps centred on a zone corner).
     """
 
     photon_energy: Any = 21.2
@@ -111,6 +112,7 @@ class Instrument:
     dipole: str = dataclasses.field(default="length", metadata={"static": True})
     polarisation: tuple[complex, complex, complex] = dataclasses.field(default=(1, 0, 0), metadata={"static": True})
     photon_momentum: bool = dataclasses.field(default=True, metadata={"static": True})
+    origin: tuple[float, float] = dataclasses.field(default=(0.0, 0.0), metadata={"static": True})
 
     def replace(self, **changes: Any) -> "Instrument":
         """The same instrument with some numbers or choices changed.

@@ -179,11 +179,11 @@ def lateral_momentum(
         outside = kinematics.emission_momentum(
             kinetic, flat.get("angle", zero), flat.get("deflector", zero), instrument.polar, instrument.tilt
         )
-        return outside, outside - q
+        return outside, outside - q + jnp.array(instrument.origin)
     kx = flat.get("kx", zero)
     tilted = -jnp.sin(jnp.deg2rad(instrument.tilt)) * jnp.sqrt(kinematics.wave_number(kinetic) ** 2 - kx**2) - q[1]
     inside = jnp.stack(jnp.broadcast_arrays(kx, flat.get("ky", tilted)), axis=-1)
-    return inside + q, inside
+    return inside + q, inside + jnp.array(instrument.origin)
 
 
 def band_shift(instrument: Instrument, hv: jax.Array) -> jax.Array:
@@ -223,6 +223,7 @@ def _grid(model: Model, instrument: Instrument, axes: Axes, padded: tuple, kz_po
     low, high = float(inside[..., 0].min()) - margin, float(inside[..., 0].max()) + margin
     lab = laboratory_model(model, instrument)
     fold_x, fold_z = _folds(lab, instrument)
+    low, high = low - instrument.origin[0], high - instrument.origin[0]  # nodes count from the origin
     first = 0 if fold_x else int(np.floor(low / step))
     last = int(np.ceil((max(-low, high) if fold_x else high) / step))
 
@@ -297,6 +298,8 @@ def _folds(lab: Model, instrument: Instrument) -> tuple[bool, bool]:
     here = fingerprint(generic)
     flips = [np.abs(fingerprint(generic * np.array(s)) - here).max() < tolerance for s in ((-1, 1, 1), (1, 1, -1))]
     q = np.asarray(band_shift(instrument, jnp.asarray(instrument.photon_energy)))
+    if instrument.origin != (0.0, 0.0):
+        return False, bool(flips[1] and _period(lab))
     return bool(flips[0] and abs(q[0]) < 1e-3), bool(flips[1] and _period(lab))
 
 

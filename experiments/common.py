@@ -1,0 +1,57 @@
+"""What every experiment writes beside its numbers, and where the shared data lie."""
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import bandjax
+from bandjax import devices
+
+
+def shared_folder() -> Path:
+    """The folder of measured maps: $BANDJAX_SHARED, or `shared` beside the checkout.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    folder = Path(os.environ.get("BANDJAX_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+    if not folder.is_dir():
+        raise FileNotFoundError(f"The folder of measured maps must be given in $BANDJAX_SHARED, but {folder} is no folder.")
+    return folder
+
+
+def arguments(doc: str, presets: dict[str, Any]) -> argparse.Namespace:
+    """--preset and --out, the same for every experiment."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=sorted(presets), default="default")
+    parser.add_argument("--out", type=Path, default=Path("out") / Path(sys.argv[0]).stem, help="folder for results and figures")
+    return parser.parse_args()
+
+
+def write_json(path: Path, config: Any, metrics: dict[str, Any], started: float) -> None:
+    """result.json: config, metrics, versions, commit, device, wall time; replaced as a whole."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
+    content = {
+        "config": dataclasses.asdict(config),
+        "metrics": metrics,
+        "versions": {
+            "python": platform.python_version(), "bandjax": bandjax.__version__, "jax": jax.__version__, "numpy": np.__version__
+        },
+        "commit": commit.stdout.strip() or "unknown",
+        "device": devices.describe(),
+        "wall_seconds": time.perf_counter() - started,
+    }  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, indent=1, default=float), encoding="utf-8")
+    part.replace(path)
