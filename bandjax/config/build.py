@@ -63,8 +63,7 @@ def _loaded(data: xr.DataArray | str | os.PathLike[str]) -> xr.DataArray:
 
 
 def load_map(
-    path: str | os.PathLike[str], settings: Mapping[str, Any], *, sum_counts: bool | None = None
-) -> xr.DataArray:
+    path: str | os.PathLike[str], settings: Mapping[str, Any]) -> xr.DataArray:
     """Read a map, cut its window, mask and bin it as a [map] section says.
 
     Counts (whole numbers) are added up in a bin, other values averaged, unless `bin_by` says "sum" or "mean".
@@ -127,7 +126,7 @@ def _binned(data: xr.DataArray, settings: Mapping[str, Any]) -> xr.DataArray:
     checks.one_of("bin_by", by, ("sum", "mean"))
     attributes = data.attrs
     coarse = data.coarsen(factors, boundary="trim")
-    data = coarse.sum(skipna=False) if by == "sum" else coarse.mean(skipna=False)
+    data = coarse.reduce(np.sum if by == "sum" else np.mean)  # a masked pixel masks its bin
     return data.assign_attrs(attributes | {"binned": str(factors), "binned_by": by})
 
 

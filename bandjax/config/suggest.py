@@ -68,7 +68,7 @@ def suggest(
     free += ["azimuth"] if not deep and "kx" in data.dims else []
     free += ["inner_potential", "escape_depth", "eta_linear"] if deep else []
     if cut:
-        config["likelihood"] = {"kind": "scaled", **({"scale": 1.0} if counts else {})}
+        config["likelihood"] = {"kind": "scaled", **({"scale": 1.0} if counts else {}), "relative": 0.02}
         config["weights"] = {"lateral": 8, "energy": 5}
     else:
         config["likelihood"] = {"kind": "poisson" if counts else "scaled"}
@@ -204,7 +204,7 @@ def _align(config: dict[str, Any], data: xr.DataArray, table: Table, atoms: Any)
     guess = top - min(_edge(data), 0.0)
     coarse = data
     factors = {str(d): max(1, data.sizes[d] // SHIFTS_PIXELS[d == "energy"]) for d in data.dims if d != "hv"}
-    coarse = coarse.coarsen(factors, boundary="trim").mean(skipna=False).assign_attrs(data.attrs)
+    coarse = coarse.coarsen(factors, boundary="trim").reduce(np.mean).assign_attrs(data.attrs)
     config["instrument"]["fermi_energy"] = round(guess, 3)
     trial = {k: dict(v) for k, v in config.items()}
     trial["likelihood"] = {"kind": "scaled", "scale": 1.0}

@@ -25,7 +25,7 @@ def plot_parameters(result: xr.Dataset) -> Figure:
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.set_yticks(rows, [_line(free.isel(parameter=i)) for i in rows], fontsize=7, family="monospace")
     axis.set_xlabel("(value − prior)/prior width")
-    axis.set_title("value ± standard error [bootstrap]; band: one prior width", fontsize=8)
+    figure.suptitle("value ± standard error [bootstrap]; grey: one prior width", fontsize=8)
     return figure
 
 
