@@ -121,7 +121,7 @@ def fit(
     stages = [*problem.broadening, 0.0]
     state = None
     for stage, broadening in enumerate(stages):
-        if stage < stage_done:
+        if stage < min(stage_done, len(stages) - 1):
             continue
         obs = [observed(p, broadening=broadening, inflation=inflation) for p in parts]
         tolerance = TOLERANCE if broadening == 0 else COARSE_TOLERANCE
