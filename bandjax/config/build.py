@@ -62,8 +62,7 @@ def _loaded(data: xr.DataArray | str | os.PathLike[str]) -> xr.DataArray:
     return data if isinstance(data, xr.DataArray) else load_map(data, {})
 
 
-def load_map(
-    path: str | os.PathLike[str], settings: Mapping[str, Any]) -> xr.DataArray:
+def load_map(path: str | os.PathLike[str], settings: Mapping[str, Any]) -> xr.DataArray:
     """Read a map, cut its window, mask and bin it as a [map] section says.
 
     Counts (whole numbers) are added up in a bin, other values averaged, unless `bin_by` says "sum" or "mean".
@@ -275,7 +274,7 @@ def _instrument(section: Mapping[str, Any], data: xr.DataArray) -> Instrument:
     for name in ("photon_energy", "work_function", "temperature"):
         if name not in numbers and name in data.attrs:
             numbers[name] = float(data.attrs[name])
-    static = ("surface", "slit", "polarisation")
+    static = ("surface", "slit", "polarisation", "origin")
     numbers = {k: tuple(v) if k in static else v for k, v in numbers.items()}
     numbers = {k: float(v) if isinstance(v, int) and not isinstance(v, bool) else v for k, v in numbers.items()}
     return check_instrument(dataclasses.replace(Instrument(), **numbers))

@@ -28,8 +28,8 @@ VOLUME_PIXELS = {"energy": 60, "lateral": 24}
 DEEPEST = 8.0  # eV below E_F: lower bands of sp3 tables are shallow fits
 ABOVE_EDGE = 0.2  # eV above E_F that are kept
 DARK = 0.3  # part of the median brightness below which a column is a detector's edge
-SCAN = (-1.4, 1.41, 0.1)  # eV around the guess: Fermi levels that are tried
-SHIFTS_PIXELS = (40, 60)
+SCAN = (-1.2, 1.21, 0.15)  # eV around the guess: Fermi levels that are tried
+SCAN_PIXELS = (24, 48)
 
 
 def suggest(
@@ -157,9 +157,8 @@ def _instrument(data: xr.DataArray, table: Table, atoms: Any, deep: bool) -> dic
         corner = 4 * np.pi / (3 * float(np.linalg.norm(atoms.cell[0])))
         reach = float(np.abs(data[lateral]).max()) * (per_degree if lateral == "angle" else 1.0) if lateral else 0.0
         if reach < 0.7 * corner and "deflector" not in data.dims and "ky" not in data.dims:
-            middle = kinetic + 0.5 * float(data["energy"][0])
             out["slit"] = [0, 1, 0]
-            out["tilt"] = round(float(np.rad2deg(np.arcsin(min(1.0, corner / (0.512317 * np.sqrt(middle)))))), 3)
+            out["origin"] = [0.0, round(-corner, 5)]
     return out
 
 
@@ -203,12 +202,12 @@ def _align(config: dict[str, Any], data: xr.DataArray, table: Table, atoms: Any)
         top = float(np.asarray(table["epsilon"])) if "epsilon" in table.values else 0.0
     guess = top - min(_edge(data), 0.0)
     coarse = data
-    factors = {str(d): max(1, data.sizes[d] // SHIFTS_PIXELS[d == "energy"]) for d in data.dims if d != "hv"}
+    factors = {str(d): max(1, data.sizes[d] // SCAN_PIXELS[d == "energy"]) for d in data.dims if d != "hv"}
     coarse = coarse.coarsen(factors, boundary="trim").reduce(np.mean).assign_attrs(data.attrs)
     config["instrument"]["fermi_energy"] = round(guess, 3)
     trial = {k: dict(v) for k, v in config.items()}
     trial["likelihood"] = {"kind": "scaled", "scale": 1.0}
-    trial["fit"] |= {"held_out": 0.0, "kz_points": min(7, trial["fit"]["kz_points"])}
+    trial["fit"] |= {"held_out": 0.0, "kz_points": min(5, trial["fit"]["kz_points"])}
     problem = build_in_memory(trial, coarse)
     parts, transform = prepare(coarse, problem)
     cost = jax.jit(make_objective(problem, parts, transform).cost)

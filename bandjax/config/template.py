@@ -37,7 +37,7 @@ NOTES = {
     "fermi_energy": "start: smallest misfit of a scan; on the energy scale of the table",
     "escape_depth": "start: the universal curve of Seah and Dench",
     "slit": "direction of the slit in the crystal; here normal to Γ–K",
-    "tilt": "brings the cut through K",
+    "origin": "1/Å: K, from which momenta and angles are counted",
     "polar": "slit angle of normal emission: stated by the file, or from the map's symmetry",
 }
 
