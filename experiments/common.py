@@ -26,7 +26,9 @@ def shared_folder() -> Path:
     """
     folder = Path(os.environ.get("BANDJAX_SHARED", Path(__file__).resolve().parents[2] / "shared"))
     if not folder.is_dir():
-        raise FileNotFoundError(f"The folder of measured maps must be given in $BANDJAX_SHARED, but {folder} is no folder.")
+        raise FileNotFoundError(
+            f"The folder of measured maps must be given in $BANDJAX_SHARED, but {folder} is no folder."
+        )
     return folder
 
 
@@ -34,13 +36,17 @@ def arguments(doc: str, presets: dict[str, Any]) -> argparse.Namespace:
     """--preset and --out, the same for every experiment."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=sorted(presets), default="default")
-    parser.add_argument("--out", type=Path, default=Path("out") / Path(sys.argv[0]).stem, help="folder for results and figures")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out") / Path(sys.argv[0]).stem, help="folder for results and figures"
+    )
     return parser.parse_args()
 
 
 def write_json(path: Path, config: Any, metrics: dict[str, Any], started: float) -> None:
     """result.json: config, metrics, versions, commit, device, wall time; replaced as a whole."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent, check=False
+    )
     content = {
         "config": dataclasses.asdict(config),
         "metrics": metrics,

@@ -91,7 +91,11 @@ def run(config: Config, out: Path) -> dict:
     for slit in SLITS:
         results[slit] = bj.fit(data, problem(config, slit, bias=False), max_steps=config.max_steps)
         metrics[slit] = summary(results[slit])
-        print(slit, {n: (round(results[slit].values[n], 3), round(results[slit].bootstrap[n], 3)) for n in results[slit].names}, metrics[slit]["held_out"])
+        print(
+            slit,
+            {n: (round(results[slit].values[n], 3), round(results[slit].bootstrap[n], 3)) for n in results[slit].names},
+            metrics[slit]["held_out"],
+        )
     best = min(results, key=lambda s: metrics[s]["held_out"])
     metrics["direction"] = best
     free = bj.fit(data, problem(config, best, bias=True), max_steps=config.max_steps)

@@ -42,6 +42,7 @@ class Config:
     energy: tuple[float, float] = (-7.8, -0.4)
     bins: tuple[int, int] = (5, 3)  # energies and angles per pixel of the fit
     relative_noise: float = 0.02
+    inflation: float = 10.0  # on the variances from the start: pixels that fluctuate together, see the residual tests
     broadening: tuple[float, ...] = (0.5,)
     max_steps: int = 25
     held_out: float = 0.08
@@ -97,10 +98,9 @@ def problem(config: Config, kind: str, start_name: str, *, table_free: bool) -> 
     if not table_free:
         parameters = {n: p._replace(fixed=True) for n, p in parameters.items()}
     parameters |= bj.instrument_parameters(base, NUISANCES)
-    parameters["fermi_energy"] = parameters["fermi_energy"]._replace(sigma=float("inf"))
     lateral, along = config.weights
     return bj.Problem(
-        bj.table_model(atoms, start), parameters, base, bj.Likelihood("scaled", relative=config.relative_noise),
+        bj.table_model(atoms, start), parameters, base, bj.Likelihood("scaled", relative=config.relative_noise, inflation=config.inflation),
         weights=bj.FreeWeights(lateral=lateral, energy=along), broadening=config.broadening, held_out=config.held_out, seed=config.seed,
         method="grid", kz_points=config.kz_points, window=1.0, derived=zincblende_numbers(8),
     )  # fmt: skip
@@ -128,11 +128,16 @@ def run(config: Config, out: Path) -> dict:
     for kind, start in config.models:
         name = f"{kind}_{start}"
         began = time.perf_counter()
-        baseline = bj.fit(data, problem(config, kind, start, table_free=False), max_steps=config.max_steps, bootstrap_draws=0)
+        baseline = bj.fit(
+            data, problem(config, kind, start, table_free=False), max_steps=config.max_steps, bootstrap_draws=0
+        )
         seconds_baseline = time.perf_counter() - began
 
         def show(entry: dict, name: str = name) -> None:
-            print(f"{name}: stage {entry['stage']} step {entry['step']:3d} -log posterior {entry['cost']:.2f} ({entry['seconds']:.1f} s)", flush=True)
+            print(
+                f"{name}: stage {entry['stage']} step {entry['step']:3d} -log posterior {entry['cost']:.2f} ({entry['seconds']:.1f} s)",
+                flush=True,
+            )
 
         began = time.perf_counter()
         fitted = bj.fit(data, problem(config, kind, start, table_free=True), max_steps=config.max_steps, progress=show)
@@ -156,7 +161,20 @@ def run(config: Config, out: Path) -> dict:
             "report": fitted.report,
         }
         write_result_files(out, name, config, fitted)
-        print(name, {k: metrics[name][k] for k in ("rms_meV", "baseline_rms_meV", "held_out_cost_per_pixel", "baseline_held_out_cost_per_pixel", "converged", "seconds")})
+        print(
+            name,
+            {
+                k: metrics[name][k]
+                for k in (
+                    "rms_meV",
+                    "baseline_rms_meV",
+                    "held_out_cost_per_pixel",
+                    "baseline_held_out_cost_per_pixel",
+                    "converged",
+                    "seconds",
+                )
+            },
+        )
     return metrics
 
 
@@ -166,7 +184,11 @@ def write_result_files(out: Path, name: str, config: Config, result: FitResult) 
     provenance = provenance_of(config.seed, dataclasses.asdict(config))
     dataset = result_dataset(result, provenance=provenance)
     write_result(out / f"result_{name}.nc", dataset)
-    for what, figure in (("fit", plot_fit(dataset)), ("parameters", plot_parameters(dataset)), ("correlation", plot_correlation(dataset))):
+    for what, figure in (
+        ("fit", plot_fit(dataset)),
+        ("parameters", plot_parameters(dataset)),
+        ("correlation", plot_correlation(dataset)),
+    ):
         figure.savefig(out / f"{what}_{name}.png", dpi=150)
 
 

@@ -47,7 +47,14 @@ FREE_TABLE = {
     "Si": ("E_s", "E_p", "V_ss", "V_xx", "V_xy", "V_sp"),
     "GaAs": ("E_sa", "E_pa", "E_pc", "V_xx", "V_xy", "V_scpa"),
 }
-NUISANCES = {"fermi_energy": 0.05, "eta": 0.015, "fwhm_energy": 0.01, "inner_potential": 0.5, "gain": None, "background": None}
+NUISANCES = {
+    "fermi_energy": 0.05,
+    "eta": 0.015,
+    "fwhm_energy": 0.01,
+    "inner_potential": 0.5,
+    "gain": None,
+    "background": None,
+}
 
 
 def make_problem(config: Config, material: str) -> tuple[bj.Problem, xr.DataArray]:
@@ -61,7 +68,9 @@ def make_problem(config: Config, material: str) -> tuple[bj.Problem, xr.DataArra
     )  # fmt: skip
     model = bj.tight_binding(atoms, table)
     image = np.asarray(bj.arpes_image(model, base, axes, kz_points=1))
-    bright = float(base.gain) * (config.mean_counts - float(base.background)) / float(image.mean() - float(base.background))
+    bright = (
+        float(base.gain) * (config.mean_counts - float(base.background)) / float(image.mean() - float(base.background))
+    )
     base = base.replace(gain=bright)
     parameters = bj.table_parameters(table, fixed=tuple(n for n in table.energies if n not in FREE_TABLE[material]))
     parameters = {n: p._replace(sigma=float("inf")) for n, p in parameters.items()}
@@ -87,23 +96,33 @@ def recover(config: Config, material: str) -> dict:
     uniform = rng.uniform(-1, 1, size=truths.shape)
     width = np.where(has_prior, transform.sigma, config.spread * np.abs(transform.centre))
     starts = np.where(is_table, truths * (1 + config.spread * uniform), truths + uniform * width)
-    as_u = lambda values: jnp.asarray(np.stack([start_vector(transform, dict(zip(names, v, strict=True))) for v in values]))  # noqa: E731
+
+    def as_u(values: np.ndarray) -> jax.Array:
+        return jnp.asarray(np.stack([start_vector(transform, dict(zip(names, v, strict=True))) for v in values]))
+
     u_true, u_start = as_u(truths), as_u(starts)
 
     blank = [observed(parts[0])]
     mean_at = jax.jit(jax.vmap(lambda u: objective.predict(u, blank, jnp.asarray(0.0))[0][0]))
-    means = np.concatenate([np.asarray(mean_at(u_true[i : i + config.batch])) for i in range(0, config.draws, config.batch)])
+    means = np.concatenate(
+        [np.asarray(mean_at(u_true[i : i + config.batch])) for i in range(0, config.draws, config.batch)]
+    )
     counts = rng.poisson(means).astype(float)
-    smoothed = {b: np.stack([np.asarray(observed(parts[0]._replace(data=c), broadening=b).data) for c in counts]) for b in config.broadening}
+    smoothed = {
+        b: np.stack([np.asarray(observed(parts[0]._replace(data=c), broadening=b).data) for c in counts])
+        for b in config.broadening
+    }
     weight = jnp.asarray(blank[0].weight)
 
     def descend(u: jax.Array, data: jax.Array, broadening: jax.Array, tolerance: float) -> State:
-        return minimise(lambda v: objective.linearise(v, [Observed(data, weight)], broadening), u, max_steps=40, tolerance=tolerance)
+        return minimise(
+            lambda v: objective.linearise(v, [Observed(data, weight)], broadening), u, max_steps=40, tolerance=tolerance
+        )
 
     coarse = jax.jit(jax.vmap(lambda u, d, b: descend(u, d, b, 0.1).u, in_axes=(0, 0, None)))
     fine = jax.jit(jax.vmap(lambda u, d: descend(u, d, jnp.asarray(0.0), 1e-5)))
 
-    def in_batches(f, *arrays: np.ndarray):  # noqa: ANN001, ANN202
+    def in_batches(f, *arrays: np.ndarray):
         pieces = []
         for i in range(0, config.draws, config.batch):
             pieces.append(jax.tree.map(np.asarray, f(*[jnp.asarray(a[i : i + config.batch]) for a in arrays])))
@@ -137,8 +156,14 @@ def recover(config: Config, material: str) -> dict:
         "efficiency": float(efficiency[reached].mean()),
         "coverage": float(covered[reached].mean()),
         "coverage_by_parameter": dict(zip(names, map(float, covered[reached].mean(axis=0)), strict=True)),
-        "relative_bound": dict(zip(names, map(float, np.sqrt(np.diagonal(np.linalg.inv(bound[0]))) / np.abs(transform.centre)), strict=True)),
-        "truth_of_first": {k: float(v) for k, v in all_values(make_transform(problem.parameters), jnp.asarray(truths[0])).items()},
+        "relative_bound": dict(
+            zip(
+                names, map(float, np.sqrt(np.diagonal(np.linalg.inv(bound[0]))) / np.abs(transform.centre)), strict=True
+            )
+        ),
+        "truth_of_first": {
+            k: float(v) for k, v in all_values(make_transform(problem.parameters), jnp.asarray(truths[0])).items()
+        },
     }
 
 
@@ -150,7 +175,9 @@ def run(config: Config) -> dict:
         metrics[material] = recover(config, material)
         metrics[material]["seconds"] = time.perf_counter() - began
         m = metrics[material]
-        print(f"{material}: optimum reached {m['reached']:.1%}, efficiency {m['efficiency']:.3f}, coverage {m['coverage']:.1%} ({m['seconds']:.0f} s)")
+        print(
+            f"{material}: optimum reached {m['reached']:.1%}, efficiency {m['efficiency']:.3f}, coverage {m['coverage']:.1%} ({m['seconds']:.0f} s)"
+        )
     return metrics
 
 

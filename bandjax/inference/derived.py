@@ -10,7 +10,7 @@ from bandjax.photoemission.plan import band_shift, central_kz, laboratory_model
 from bandjax.spectrum import bands, effective_masses
 
 
-def zincblende_numbers(n_valence: int):  # noqa: ANN201
+def zincblende_numbers(n_valence: int):
     """Function of (model, instrument) that gives the edges at Γ of a zinc-blende crystal with spin-orbit.
 
     gap_gamma (lowest conduction band at Γ minus valence-band top), delta_so, valence_top (E − E_F), all in eV, and

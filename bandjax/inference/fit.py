@@ -73,7 +73,7 @@ class FitResult:
 
     def model(self) -> Any:
         """The fitted model."""
-        return self.problem.model_of({n: v for n, v in self.values.items() if n.rsplit(".", 1)[-1] not in QUANTITIES})
+        return self.problem.model_of(model_values(self.values))
 
     def instrument(self, name: str | None = None) -> Any:
         """The fitted instrument of a map (the only one by default)."""
@@ -83,6 +83,11 @@ class FitResult:
         shared = {n: v for n, v in self.values.items() if n in QUANTITIES}
         own = {n.split(".", 1)[1]: v for n, v in self.values.items() if n.startswith(name + ".")}
         return dataclasses.replace(base, **shared, **{n: v for n, v in own.items() if n in QUANTITIES})
+
+
+def model_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that go to `model_of`: all but instrument numbers, shared or of one map."""
+    return {n: v for n, v in values.items() if n.rsplit(".", 1)[-1] not in QUANTITIES}
 
 
 def fit(
@@ -143,7 +148,7 @@ def fit(
 
 def _descend(
     linearise, cost, u, obs, broadening, stage, tolerance, max_steps, history, progress, keeper, inflation
-) -> State:  # noqa: ANN001
+) -> State:
     width = jnp.asarray(float(broadening))
     state = least_squares.start_state(lambda v: linearise(v, obs, width), u)
     for _ in range(max_steps):
@@ -194,7 +199,7 @@ def _tests(part: Part, mean: np.ndarray, n_parameters: int) -> Residuals:
     return residual_tests(residual, part.fitted, part.held, n_parameters, held_cost)
 
 
-def _result(problem, parts, transform, objective, state, obs, inflation, history, draws) -> FitResult:  # noqa: ANN001
+def _result(problem, parts, transform, objective, state, obs, inflation, history, draws) -> FitResult:
     u = state.u
     x = np.asarray(free_values(transform, u))
     slope = np.diagonal(np.asarray(jax.jacfwd(lambda w: free_values(transform, w))(u)))
@@ -259,16 +264,17 @@ def _map_result(part: Part, mean: np.ndarray, n_parameters: int) -> MapResult:
     return MapResult(like.copy(data=data).rename("data"), model, residual, _tests(part, mean, n_parameters))
 
 
-def _derived(result: FitResult, transform, x: np.ndarray, covariance: np.ndarray, resampled: np.ndarray) -> dict:  # noqa: ANN001
+def _derived(result: FitResult, transform, x: np.ndarray, covariance: np.ndarray, resampled: np.ndarray) -> dict:
     """Derived numbers, with errors from central differences along every parameter."""
     numbers = result.problem.derived
     if numbers is None:
         return {}
 
+    build = jax.jit(lambda values: result.problem.model_of(model_values(values)))
+
     def at(point: np.ndarray) -> dict[str, float]:
         values = {n: float(v) for n, v in all_values(transform, jnp.asarray(point)).items()}
-        moved = dataclasses.replace(result, values=values)
-        return numbers(moved.model(), moved.instrument())
+        return numbers(build(values), dataclasses.replace(result, values=values).instrument())
 
     centre = at(x)
     step = np.where(np.isfinite(np.diagonal(covariance)), np.sqrt(np.diagonal(covariance)), transform.scale) * 0.1

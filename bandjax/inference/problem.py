@@ -51,7 +51,7 @@ class Problem:
     model_of: ModelOf
     parameters: Mapping[str, Parameter]
     instrument: Instrument | Mapping[str, Instrument]
-    likelihood: Likelihood | Mapping[str, Likelihood] = Likelihood()
+    likelihood: Likelihood | Mapping[str, Likelihood] = dataclasses.field(default_factory=Likelihood)
     weights: FreeWeights | None = None
     broadening: tuple[float, ...] = (0.4,)
     held_out: float = 0.0

@@ -4,4 +4,16 @@ from bandjax.photoemission.image import arpes_image, signal
 from bandjax.photoemission.instrument import QUANTITIES, Instrument, Quantity, check_instrument, half_width
 from bandjax.photoemission.plan import Axes, Plan, as_axes, plan_image
 
-__all__ = ["QUANTITIES", "Axes", "Instrument", "Plan", "Quantity", "arpes_image", "as_axes", "check_instrument", "half_width", "plan_image", "signal"]
+__all__ = [
+    "QUANTITIES",
+    "Axes",
+    "Instrument",
+    "Plan",
+    "Quantity",
+    "arpes_image",
+    "as_axes",
+    "check_instrument",
+    "half_width",
+    "plan_image",
+    "signal",
+]

@@ -9,6 +9,7 @@ the image and its derivative are smooth through degeneracies.
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +38,7 @@ from bandjax.units import FWHM_PER_SIGMA
 
 def arpes_image(
     model: Model, instrument: Instrument, axes: Mapping[str, object] | Axes | Plan, *, mesh=None, **options
-) -> jax.Array:  # noqa: ANN001, ANN003
+) -> jax.Array:
     """Photoemission image in counts per pixel, every nuisance inside.
 
     Args:
@@ -66,12 +67,13 @@ def arpes_image(
     return _image(model, instrument, plan, mesh)
 
 
-def _image(model: Model, instrument: Instrument, plan: Plan, mesh) -> jax.Array:  # noqa: ANN001
+@partial(jax.jit, static_argnames=("plan", "mesh"))
+def _image(model: Model, instrument: Instrument, plan: Plan, mesh) -> jax.Array:
     bright = instrument.gain * signal(model, instrument, plan, mesh=mesh)[0]
     return bright + background_terms.background(instrument, jnp.array(plan.axes.energy, bright.dtype), bright)
 
 
-def signal(model: Model, instrument: Instrument, plan: Plan, *, mesh=None) -> jax.Array:  # noqa: ANN001
+def signal(model: Model, instrument: Instrument, plan: Plan, *, mesh=None) -> jax.Array:
     """Images of the projectors in 1/eV, without gain and background, resolution included: (projector, *axes)."""
     lab = laboratory_model(model, instrument)
     padded = jnp.array(plan.padded_energy, lab.dtype)
@@ -91,7 +93,7 @@ def signal(model: Model, instrument: Instrument, plan: Plan, *, mesh=None) -> ja
 
 def _spectrum_at(
     lab: Model, instrument: Instrument, k: jax.Array, hv: jax.Array, x: jax.Array, gamma: jax.Array, levels
-) -> jax.Array:  # noqa: ANN001
+) -> jax.Array:
     """A of every projector at one laboratory wave vector, (projector, energy)."""
     h = bloch_hamiltonian(lab, k)
     if instrument.matrix_elements == "plane_wave":
@@ -105,7 +107,7 @@ def _scales(instrument: Instrument, padded: jax.Array, lateral: jax.Array) -> tu
     return padded + instrument.fermi_energy, half_width(instrument, padded, lateral).astype(padded.dtype)
 
 
-def _direct(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padded: jax.Array, mesh) -> jax.Array:  # noqa: ANN001
+def _direct(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padded: jax.Array, mesh) -> jax.Array:
     """Diagonalise at every pixel (× node energy × k_z point); (projector, direction, padded energy)."""
     half = 1 / (2 * instrument.escape_depth)
     quantiles = (np.arange(plan.kz_points) + 0.5) / plan.kz_points - 0.5
@@ -150,7 +152,7 @@ def _blur_lateral(raw: jax.Array, instrument: Instrument, plan: Plan, hv: jax.Ar
     return image.reshape(raw.shape)
 
 
-def _on_grid(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padded: jax.Array, mesh) -> jax.Array:  # noqa: ANN001
+def _on_grid(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padded: jax.Array, mesh) -> jax.Array:
     """Diagonalise on the (k_x, k_z) grid, then average over k_z and carry to the pixels; (projector, pixel, energy)."""
     q = band_shift(instrument, hv)
     kz = jnp.array(plan.kz, lab.dtype)
@@ -158,7 +160,7 @@ def _on_grid(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padd
     def at_kx(kx: jax.Array) -> jax.Array:
         kinetic_k2 = 0.262468 * (hv - instrument.work_function + padded)
         middle = padded.shape[0] // 2
-        ky = -jnp.sin(jnp.deg2rad(instrument.tilt)) * jnp.sqrt(kinetic_k2[middle] - kx**2) - q[1]
+        ky = -jnp.sin(jnp.deg2rad(instrument.tilt)) * jnp.sqrt(kinetic_k2[middle] - (kx + q[0]) ** 2) - q[1]
         x, gamma = _scales(instrument, padded, jnp.stack([kx, ky]))
         outside = jnp.broadcast_to(jnp.stack([kx + q[0], ky + q[1]]), (padded.shape[0], 2))
         centre = central_kz(instrument, outside, padded, hv) - plan.kz_origin

@@ -123,6 +123,7 @@ def plan_image(
     """
     checks.one_of("method", method, ("direct", "grid"))
     axes = axes if isinstance(axes, Axes) else as_axes(axes)
+    _check_reachable(instrument, axes)
     energy = np.array(axes.energy)
     padded = _padded(energy, float(instrument.fwhm_energy))
     if method == "direct":
@@ -130,6 +131,26 @@ def plan_image(
     else:
         plan = _grid(model, instrument, axes, padded, kz_points, kz_reach)
     return plan if window is None else dataclasses.replace(plan, levels=_levels(model, instrument, plan, window))
+
+
+def _check_reachable(instrument: Instrument, axes: Axes) -> None:
+    """Raise ValueError unless electrons of the lowest energy leave the crystal with every parallel wave vector."""
+    hv = min(axes.hv) if axes.hv else float(instrument.photon_energy)
+    kinetic = hv - float(instrument.work_function) + axes.energy[0]
+    if kinetic <= 0:
+        raise ValueError(
+            f"Argument `photon_energy` must exceed work function and binding energy, "
+            f"but leaves {kinetic:.3f} eV of kinetic energy."
+        )
+    if axes.in_angles:
+        return
+    q, longest = band_shift(instrument, jnp.asarray(hv)), float(kinematics.wave_number(kinetic))
+    reach = {n: max(abs(v + float(q[MOMENTUM_AXES.index(n)])) for v in values) for n, values in axes.lateral}
+    if (largest := float(np.linalg.norm(list(reach.values())))) >= longest:
+        raise ValueError(
+            f"Axes {', '.join(reach)} must stay below the wave number of the slowest electrons, {longest:.3f} 1/Å, "
+            f"but reach {largest:.3f} (photon momentum included)."
+        )
 
 
 def _padded(energy: np.ndarray, fwhm: float) -> tuple[float, ...]:
@@ -147,10 +168,6 @@ def _blend_nodes(instrument: Instrument, axes: Axes) -> tuple[float, ...]:
     low, high = axes.energy[0], axes.energy[-1]
     photon = min(axes.hv) if axes.hv else float(instrument.photon_energy)
     kinetic = photon - float(instrument.work_function) + np.array([low, high])
-    if kinetic[0] <= 0:
-        raise ValueError(
-            f"Argument `photon_energy` must exceed work function and binding energy, but leaves {kinetic[0]:.3f} eV of kinetic energy."
-        )
     spread = 0.0  # change of a pixel's wave vector over the window
     if axes.in_angles:
         centre = {"angle": float(instrument.polar), "deflector": float(instrument.tilt)}
@@ -181,7 +198,10 @@ def lateral_momentum(
         )
         return outside, outside - q + jnp.array(instrument.origin)
     kx = flat.get("kx", zero)
-    tilted = -jnp.sin(jnp.deg2rad(instrument.tilt)) * jnp.sqrt(kinematics.wave_number(kinetic) ** 2 - kx**2) - q[1]
+    tilted = (
+        -jnp.sin(jnp.deg2rad(instrument.tilt)) * jnp.sqrt(kinematics.wave_number(kinetic) ** 2 - (kx + q[0]) ** 2)
+        - q[1]
+    )
     inside = jnp.stack(jnp.broadcast_arrays(kx, flat.get("ky", tilted)), axis=-1)
     return inside + q, inside + jnp.array(instrument.origin)
 
@@ -189,7 +209,7 @@ def lateral_momentum(
 def band_shift(instrument: Instrument, hv: jax.Array) -> jax.Array:
     """The photon's momentum in the laboratory frame, or zero where it is not subtracted."""
     if not instrument.photon_momentum:
-        return jnp.zeros(3)
+        return jnp.zeros(3, jnp.result_type(hv, 1.0))
     return kinematics.photon_momentum(hv, instrument.incidence, instrument.incidence_azimuth)
 
 

@@ -1,0 +1,278 @@
+"""Parameters, likelihoods, solver, projection and error estimates: each against something that is not the fit itself."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.optimize import lsq_linear
+
+import bandjax as bj
+from bandjax.inference.least_squares import minimise
+from bandjax.inference.likelihood import Likelihood, cost_and_score, noise_scale, pixel_variance
+from bandjax.inference.linear import FreeWeights, background_basis, solve_nonnegative, spline_basis, weight_basis
+from bandjax.inference.parameters import Parameter, all_values, free_values, make_transform, start_vector
+from bandjax.inference.problem import make_objective, observed, prepare
+from bandjax.inference.uncertainty import block_bootstrap, covariance_of, degeneracy_report, residual_tests
+
+AXES = {"kx": np.linspace(-0.5, 0.5, 14), "energy": np.linspace(-3.0, 3.0, 30)}
+
+
+def square_problem(**changes):
+    """A one-orbital square lattice: three hoppings, cheap enough for many fits."""
+    table = bj.load_parameters("square", "single_orbital")
+    atoms = bj.square_lattice()
+    instrument = bj.Instrument(
+        photon_energy=40.0, fermi_energy=0.0, eta=0.1, fwhm_energy=0.08, fwhm_momentum=0.02, gain=40.0, background=2.0,
+        temperature=5000.0 / 5, photon_momentum=False,
+    )  # fmt: skip
+    parameters = {
+        "t": Parameter(float(table["t"])), "t'": Parameter(float(table["t'"])), "t''": Parameter(float(table["t''"]), fixed=True),
+        "epsilon": Parameter(0.0, fixed=True), **bj.instrument_parameters(instrument, {"eta": 0.05, "gain": None}),
+    }  # fmt: skip
+    options = {"broadening": (0.3,), "inflate": False, **changes}
+    return table, atoms, instrument, parameters, options
+
+
+def simulate(atoms, table, instrument, seed=0, axes=AXES):
+    model = bj.tight_binding(atoms, table, spin_orbit=False)
+    mean = np.asarray(bj.arpes_image(model, instrument, axes, kz_points=1))
+    counts = np.random.default_rng(seed).poisson(mean).astype(float)
+    return xr.DataArray(counts, dims=tuple(axes), coords=axes)
+
+
+def problem_of(parameters, atoms, table, instrument, options):
+    return bj.Problem(bj.table_model(atoms, table, spin_orbit=False), parameters, instrument, **options)
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        Parameter(2.0, sigma=0.3),
+        Parameter(0.4, lower=0.0, sigma=0.2),
+        Parameter(0.7, lower=0.0, upper=1.0, sigma=0.1),
+        Parameter(-3.0),
+    ],
+)
+def test_transform_goes_there_and_back(parameter):
+    transform = make_transform({"x": parameter})
+    for value in (parameter.value, parameter.value * 0.9, parameter.value * 1.2):
+        u = start_vector(transform, {"x": value})
+        assert np.allclose(free_values(transform, jnp.asarray(u)), value, rtol=1e-12)
+    assert np.allclose(start_vector(transform), 0.0, atol=1e-12)
+    slope = jax.jacfwd(lambda u: free_values(transform, u))(jnp.zeros(1))[0, 0]
+    assert np.isclose(slope, transform.scale[0])  # one unit of u moves the parameter by its scale at the start
+
+
+def test_ties_and_fixed_values():
+    transform = make_transform(
+        {"a": Parameter(2.0), "b": Parameter(0.0, tied=("a", -1.5)), "c": Parameter(7.0, fixed=True)}
+    )
+    values = all_values(transform, jnp.array([3.0]))
+    assert transform.names == ("a",)
+    assert {k: float(v) for k, v in values.items()} == {"a": 3.0, "b": -4.5, "c": 7.0}
+
+
+@pytest.mark.parametrize("kind", ["poisson", "scaled"])
+def test_score_is_the_derivative_of_the_cost(kind):
+    rng = np.random.default_rng(0)
+    mean = jnp.asarray(np.concatenate([rng.uniform(0.5, 20, 30), [-0.3, 0.01, 0.0]]))
+    data, weight = jnp.asarray(rng.poisson(5, 33).astype(float)), jnp.asarray(rng.uniform(0.5, 2, 33))
+    score = cost_and_score(kind, mean, data, weight)[1]
+    assert np.allclose(score, jax.grad(lambda m: cost_and_score(kind, m, data, weight)[0])(mean), rtol=1e-9, atol=1e-9)
+
+
+def test_poisson_cost_is_the_textbook_one():
+    mean, data = jnp.array([3.0, 8.0]), jnp.array([5.0, 6.0])
+    other = jnp.array([4.0, 7.0])
+    difference = (
+        cost_and_score("poisson", mean, data, jnp.ones(2))[0] - cost_and_score("poisson", other, data, jnp.ones(2))[0]
+    )
+    expected = np.sum(mean - data * np.log(mean)) - np.sum(other - data * np.log(other))
+    assert np.isclose(difference, expected, rtol=1e-12)
+
+
+def test_noise_is_measured_from_the_data():
+    x, e = np.linspace(-1, 1, 80), np.linspace(-2, 0, 120)
+    smooth = 400 * (1 + np.exp(-((x[:, None] - 0.3 * e) ** 2) / 0.1))
+    data = smooth + np.random.default_rng(1).normal(size=smooth.shape) * np.sqrt(2.5 * smooth)
+    mask = np.ones_like(data, bool)
+    assert noise_scale(data, mask) == pytest.approx(2.5, rel=0.1)  # 9,600 pixels: the median is good to a few per cent
+    variance = pixel_variance(data, mask, Likelihood("scaled"))
+    assert np.mean((data - smooth) ** 2 / variance) == pytest.approx(1.0, rel=0.1)
+
+
+def test_nonnegative_solution_agrees_with_scipy():
+    rng = np.random.default_rng(3)
+    design, target = rng.normal(size=(60, 14)), rng.normal(size=60)
+    bounded = np.arange(14) < 10
+    c, free = solve_nonnegative(jnp.asarray(design.T @ design), jnp.asarray(design.T @ target), jnp.asarray(bounded))
+    reference = lsq_linear(design, target, bounds=(np.where(bounded, 0.0, -np.inf), np.inf), tol=1e-14).x
+    assert np.allclose(c, reference, atol=1e-7)
+    assert (np.asarray(c)[bounded] >= 0).all() and not bool(np.asarray(free)[bounded].all())
+
+
+def test_splines_sum_to_one():
+    assert np.allclose(spline_basis(np.linspace(-3, 4, 50), 9).sum(axis=0), 1.0)
+
+
+def test_minimiser_finds_the_rosenbrock_minimum():
+    def linearise(u):
+        residual = lambda v: jnp.stack([10 * (v[1] - v[0] ** 2), 1 - v[0]])  # noqa: E731
+        r, j = residual(u), jax.jacfwd(residual)(u)
+        return 0.5 * r @ r, j.T @ r, j.T @ j
+
+    starts = jnp.array([[-1.2, 1.0], [2.0, -3.0], [0.3, 0.8]])
+    found = jax.jit(jax.vmap(lambda u: minimise(linearise, u, max_steps=100, tolerance=1e-12)))(starts)
+    assert bool(found.done.all())
+    assert np.allclose(found.u, 1.0, atol=1e-5)
+
+
+def test_gradient_and_fisher_of_the_objective():
+    table, atoms, instrument, parameters, options = square_problem()
+    data = simulate(atoms, table, instrument)
+    problem = problem_of(parameters, atoms, table, instrument, options)
+    parts, transform = prepare(data, problem)
+    objective = make_objective(problem, parts, transform)
+    obs = [observed(parts[0])]
+    u = jnp.asarray(np.random.default_rng(0).normal(size=len(transform.names)) * 0.3)
+    _, gradient, fisher = objective.linearise(u, obs, jnp.asarray(0.0))
+    numeric = np.array([
+        (objective.cost(u + h, obs, jnp.asarray(0.0)) - objective.cost(u - h, obs, jnp.asarray(0.0))) / 2e-5
+        for h in 1e-5 * np.eye(u.size)
+    ])  # fmt: skip
+    assert np.abs(numeric).max() > 1
+    assert np.allclose(gradient, numeric, rtol=1e-5, atol=1e-4 * np.abs(numeric).max())
+    assert np.linalg.eigvalsh(fisher).min() > 0
+
+
+def test_gradient_with_projected_weights():
+    """The cost with the linear nuisances at their best has the derivative that `linearise` states."""
+    table, atoms, instrument, parameters, options = square_problem(
+        weights=FreeWeights(lateral=5, energy=4, background_lateral=3, background_step=1.5), method="grid"
+    )
+    parameters = {n: p for n, p in parameters.items() if n != "gain"}
+    data = simulate(atoms, table, instrument)
+    problem = problem_of(parameters, atoms, table, instrument, {**options, "likelihood": Likelihood("scaled")})
+    parts, transform = prepare(data, problem)
+    objective = make_objective(problem, parts, transform)
+    obs = [observed(parts[0])]
+    u = jnp.full(len(transform.names), 0.2)
+    gradient = objective.linearise(u, obs, jnp.asarray(0.0))[1]
+    cost = jax.jit(objective.cost)
+    numeric = np.array([(cost(u + h, obs, 0.0) - cost(u - h, obs, 0.0)) / 2e-4 for h in 1e-4 * np.eye(u.size)])
+    # the ridge is no part of the cost, which shifts the coefficients by about its size (1e-5)
+    assert np.abs(numeric).max() > 1
+    assert np.allclose(gradient, numeric, atol=2e-3 * np.abs(numeric).max())
+
+
+def test_fit_recovers_the_truth_within_errors_and_reports():
+    """Simulated by the fitted model (inverse crime): solver and errors, not physics."""
+    table, atoms, instrument, parameters, options = square_problem()
+    data = simulate(atoms, table, instrument, seed=4)
+    start = {**parameters, "t": parameters["t"]._replace(value=0.44), "t'": parameters["t'"]._replace(value=-0.09)}
+    result = bj.fit(data, problem_of(start, atoms, table, instrument, options), bootstrap_draws=100)
+    assert result.converged
+    for name in ("t", "t'"):
+        assert abs(result.values[name] - float(table[name])) < 4 * result.errors[name]
+        assert 0.5 < result.bootstrap[name] / result.errors[name] < 2.0
+    assert result.maps["map"].tests.reduced_chi2 == pytest.approx(1.0, abs=0.2)  # 420 pixels: ±0.07
+    assert any("chi" in sentence for sentence in result.report)
+
+
+def test_joint_fit_shares_and_separates():
+    table, atoms, instrument, parameters, options = square_problem()
+    cold, warm = simulate(atoms, table, instrument, 1), simulate(atoms, table, instrument.replace(eta=0.2), 2)
+    parameters = {n: p for n, p in parameters.items() if n != "eta"}
+    parameters |= {"cold.eta": Parameter(0.12, 0.001, 1.0), "warm.eta": Parameter(0.16, 0.001, 1.0)}
+    joint = bj.fit(
+        {"cold": cold, "warm": warm}, problem_of(parameters, atoms, table, instrument, options), bootstrap_draws=0
+    )
+    assert abs(joint.values["cold.eta"] - 0.1) < 4 * joint.errors["cold.eta"]
+    assert abs(joint.values["warm.eta"] - 0.2) < 4 * joint.errors["warm.eta"]
+    assert set(joint.maps) == {"cold", "warm"}
+
+
+def test_masked_pixels_do_not_matter():
+    table, atoms, instrument, parameters, options = square_problem()
+    data = simulate(atoms, table, instrument, 5)
+    spoiled = data.copy()
+    spoiled[3:6, 10:14] = np.nan
+    poisoned = data.copy()
+    poisoned[3:6, 10:14] = 1e6
+    problem = problem_of(parameters, atoms, table, instrument, options)
+    a = bj.fit(spoiled, problem, bootstrap_draws=0)
+    b = bj.fit(poisoned.where(spoiled.notnull()), problem, bootstrap_draws=0)
+    assert a.values == b.values
+    assert a.values["t"] != bj.fit(data, problem, bootstrap_draws=0).values["t"]
+
+
+def test_interrupted_fit_goes_on(tmp_path):
+    table, atoms, instrument, parameters, options = square_problem()
+    data = simulate(atoms, table, instrument, 6)
+    start = {**parameters, "t": parameters["t"]._replace(value=0.45)}
+    problem = problem_of(start, atoms, table, instrument, options)
+    whole = bj.fit(data, problem, bootstrap_draws=0)
+
+    def stop(entry):
+        if entry["stage"] == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bj.fit(data, problem, bootstrap_draws=0, progress=stop, state_file=tmp_path / "state.npz")
+    resumed = bj.fit(data, problem, bootstrap_draws=0, state_file=tmp_path / "state.npz")
+    assert resumed.history[0] == pytest.approx(whole.history[0], rel=1e-6, abs=10)  # the first part's trials are kept
+    assert resumed.values["t"] == pytest.approx(whole.values["t"], abs=1e-3 * whole.errors["t"] + 1e-6)
+
+
+def test_held_out_pixels_are_not_fitted():
+    table, atoms, instrument, parameters, options = square_problem(held_out=0.2)
+    data = simulate(atoms, table, instrument, 7)
+    parts, _ = prepare(data, problem_of(parameters, atoms, table, instrument, options))
+    assert 0.05 < parts[0].held.mean() < 0.4 and not (parts[0].held & parts[0].fitted).any()
+    assert float(observed(parts[0]).weight[parts[0].held].max()) == 0.0
+
+
+def test_singular_fisher_is_put_into_words():
+    fisher = np.array([[2.0, 2.0, 0.1], [2.0, 2.0, 0.1], [0.1, 0.1, 1.0]])
+    covariance, sentences = covariance_of(fisher, ("epsilon", "fermi_energy", "t"))
+    assert len(sentences) == 1 and "epsilon and fermi_energy" in sentences[0]
+    assert np.isinf(covariance[0, 0]) and np.isfinite(covariance[2, 2])
+
+
+def test_degeneracies_are_put_into_words():
+    covariance = np.array([[1.0, -0.95, 0.0], [-0.95, 1.0, 0.0], [0.0, 0.0, 0.97]])
+    report = degeneracy_report(covariance, ("U", "gamma1", "z"), np.array([np.inf, np.inf, 1.0]))
+    assert any(s.startswith("U and gamma1 are 95% anticorrelated") for s in report)
+    assert any(s.startswith("z is known from its prior only") for s in report)
+    assert len(report) == 2
+
+
+def test_residual_correlation_is_seen():
+    rng = np.random.default_rng(0)
+    white = rng.normal(size=(60, 60))
+    everywhere = np.ones((60, 60), bool)
+    plain = residual_tests(white, everywhere, ~everywhere, 3, white)
+    smooth = (white[:-1] + white[1:])[:-1, :-2] / np.sqrt(2)
+    kept = np.ones_like(smooth, bool)
+    correlated = residual_tests(smooth, kept, ~kept, 3, smooth)
+    assert plain.correlated_pixels == pytest.approx(1.0, abs=0.2)
+    assert correlated.correlation[0] == pytest.approx(0.5, abs=0.06)
+    assert correlated.correlated_pixels == pytest.approx(2.0, abs=0.3)  # 1 + 2 · 1/2
+
+
+def test_block_bootstrap_of_a_mean():
+    """The mean of n pixels: the bootstrap's variance is σ²/n."""
+    noise = np.random.default_rng(0).normal(size=(40, 40)) * 3
+    score = (noise.mean() - noise).reshape(-1, 1)
+    covariance = block_bootstrap([score], [(40, 40)], np.array([[1600.0]]), np.zeros(1), 4, 400, 0)
+    assert covariance[0, 0] == pytest.approx(9 / 1600, rel=0.4)  # 100 blocks and 400 draws
+
+
+def test_background_basis_follows_a_step():
+    energy, pixel = np.linspace(-8, 0, 150), np.linspace(-6, 6, 20)
+    step = np.broadcast_to(1 / (1 + np.exp((energy + 4.3) / 0.15)), (20, 150)).ravel()
+    basis = background_basis(FreeWeights(), pixel, energy).reshape(-1, 20 * 150).T
+    fitted = basis @ np.linalg.lstsq(basis, step, rcond=None)[0]
+    assert np.abs(fitted - step).max() < 0.05
+    assert weight_basis(FreeWeights(lateral=6, energy=5), pixel, energy).shape == (30, 20, 150)
