@@ -38,7 +38,7 @@ class Config:
     spread: float = 0.10  # of the starts, relative, uniform
     broadening: tuple[float, ...] = (0.8, 0.3)
     seed: int = 1
-    batch: int = 10
+    batch: int = 50
 
 
 PRESETS = {"default": Config(), "smoke": Config(materials=("Si",), draws=4, kx_points=12, energy_points=30, batch=4)}

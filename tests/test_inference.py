@@ -265,8 +265,16 @@ def test_block_bootstrap_of_a_mean():
     """The mean of n pixels: the bootstrap's variance is σ²/n."""
     noise = np.random.default_rng(0).normal(size=(40, 40)) * 3
     score = (noise.mean() - noise).reshape(-1, 1)
-    covariance = block_bootstrap([score], [(40, 40)], np.array([[1600.0]]), np.zeros(1), 4, 400, 0)
+    covariance = block_bootstrap([score], [(40, 40)], np.array([[1600.0]]), np.zeros(1), np.zeros(1), 4, 400, 0)
     assert covariance[0, 0] == pytest.approx(9 / 1600, rel=0.4)  # 100 blocks and 400 draws
+
+
+def test_block_bootstrap_keeps_the_width_of_a_prior():
+    """Without data the spread is the prior's own."""
+    covariance = block_bootstrap(
+        [np.zeros((64, 1))], [(8, 8)], np.array([[25.0]]), np.zeros(1), np.array([25.0]), 4, 2000, 0
+    )
+    assert covariance[0, 0] == pytest.approx(1 / 25, rel=0.1)  # 2,000 draws: ±3 %
 
 
 def test_background_basis_follows_a_step():

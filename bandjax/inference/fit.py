@@ -217,11 +217,17 @@ def _result(problem, parts, transform, objective, state, obs, inflation, history
     resampled = np.full_like(covariance, np.nan)
     if draws and not sentences:
         scores = [np.asarray(s) for s in jax.jit(objective.scores)(u, obs, jnp.asarray(0.0))]
-        # scores carry the inflated variances: undo the inflation in the noise of the score, keep it in the curvature
         pull = (x - transform.prior) / transform.sigma**2
         shapes = [p.data.shape for p in parts]
         resampled = block_bootstrap(
-            [s / slope for s in scores], shapes, fisher, pull, problem.block, draws, problem.seed
+            [s / slope for s in scores],
+            shapes,
+            fisher,
+            pull,
+            1 / transform.sigma**2,
+            problem.block,
+            draws,
+            problem.seed,
         )
     again = np.sqrt(np.diagonal(resampled))
 

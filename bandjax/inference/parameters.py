@@ -140,8 +140,9 @@ def make_transform(parameters: Mapping[str, Parameter]) -> Transform:
         raise ValueError("Argument `parameters` must hold at least one free parameter, but all are fixed or tied.")
     for name, p in free.items():
         if p.value in (p.lower, p.upper):
+            side = "above" if p.value == p.lower else "below"
             raise ValueError(
-                f"Parameter `{name}` must start inside its bounds {p.lower:g} … {p.upper:g}, but starts on one, {p.value:g}."
+                f"Parameter `{name}` must start inside its bounds {p.lower:g} … {p.upper:g}, but starts on one; start it {side} {p.value:g} or fix it."
             )
     values = list(free.values())
     centre = np.array([p.value for p in values])

@@ -72,7 +72,7 @@ DIPOLE = ("length", "velocity")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Instrument:
-    """Photon source, sample orientation, analyser and detector. Make it with `instrument(...)` or `Instrument(...)`.
+    """Photon source, sample orientation, analyser and detector.
 
     The meaning, unit and bounds of every number are in `QUANTITIES`. Static choices: `surface` and `slit` (crystal
     directions of the normal and of the slit at azimuth 0), `matrix_elements` ("uniform", "plane_wave", "free"),

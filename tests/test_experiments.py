@@ -1,0 +1,40 @@
+"""Every experiment's `smoke` preset runs and writes what it promises. Slow: each compiles a fit of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.slow
+
+
+def run(name: str, out: Path) -> dict:
+    """Run one experiment as a user would and return its result.json."""
+    command = [sys.executable, "-m", f"experiments.{name}", "--preset", "smoke", "--out", str(out)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=900)
+    result = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    assert result["versions"]["jax"] and result["device"]["platform"] and result["config"]
+    return result["metrics"]
+
+
+def test_recover_bulk(tmp_path):
+    metrics = run("recover_bulk", tmp_path)["Si"]
+    assert metrics["reached"] > 0.5 and 0.2 < metrics["efficiency"] < 3  # four draws of 12 parameters
+
+
+def test_fit_inas(tmp_path, shared):
+    metrics = run("fit_inas", tmp_path)
+    assert {"SO", "LH", "HH"} == set(metrics["sp3s_klimeck2000"]["rms_meV"])
+    result = xr.open_dataset(tmp_path / "result_sp3s_klimeck2000.nc", engine="h5netcdf")
+    assert result.band_energy.dims == ("kx", "band") and result.kx.to_index().is_monotonic_increasing
+    assert result.attrs["n_valence"] == 8 and result.attrs["model"]
+
+
+def test_fit_bilayer_graphene(tmp_path, shared):
+    metrics = run("fit_bilayer_graphene", tmp_path)
+    assert 2.5 < metrics[metrics["direction"]]["values"]["gamma0"] < 3.7
+    assert any("U" in sentence for sentence in metrics["bias free"]["report"])
