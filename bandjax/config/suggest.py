@@ -194,17 +194,22 @@ def _align(config: dict[str, Any], data: xr.DataArray, table: Table, atoms: Any)
     """Scan the Fermi level on the table's scale for the smallest misfit of the start, on a coarse copy of the map."""
     spin_orbit = bool(table.spec.spin_orbit)
     model = tight_binding(atoms, table, spin_orbit=spin_orbit)
-    if atoms.pbc[2] or not any("z" in s for _, s in table.spec.orbitals):
+    shells = {s for _, own in table.spec.orbitals for s in own}
+    if "p" in shells:
         electrons = 4 * len(atoms) // (1 if spin_orbit else 2)
         at_gamma = np.asarray(bands(model, jnp.zeros((1, 3))))[0]
         top = float(at_gamma[min(electrons, at_gamma.size) - 1])
-    else:
-        top = float(np.asarray(table["epsilon"])) if "epsilon" in table.values else 0.0
-    guess = top - min(_edge(data), 0.0)
+        guess = top - min(_edge(data), 0.0)
+    else:  # the band's middle, and for graphene the Dirac point
+        sample = jnp.asarray(np.random.default_rng(0).uniform(-2, 2, (64, 3)))
+        guess = float(np.asarray(bands(model, sample)).mean())
     coarse = data
     factors = {str(d): max(1, data.sizes[d] // SCAN_PIXELS[d == "energy"]) for d in data.dims if d != "hv"}
     coarse = coarse.coarsen(factors, boundary="trim").reduce(np.mean).assign_attrs(data.attrs)
     config["instrument"]["fermi_energy"] = round(guess, 3)
+    if "weights" not in config:
+        floor, mean = float(np.nanpercentile(data, 5)), float(data.mean())
+        config["instrument"] |= {"gain": round(max(mean, 1e-3), 4), "background": round(max(floor, 0.02 * mean), 4)}
     trial = {k: dict(v) for k, v in config.items()}
     trial["likelihood"] = {"kind": "scaled", "scale": 1.0}
     trial["fit"] |= {"held_out": 0.0, "kz_points": min(5, trial["fit"]["kz_points"])}
@@ -214,20 +219,12 @@ def _align(config: dict[str, Any], data: xr.DataArray, table: Table, atoms: Any)
     seen = [observed(p, broadening=0.25) for p in parts]
     centre = dict(zip(transform.names, transform.centre, strict=True))
     tried = guess + np.arange(*SCAN)
-    gain = {}
-    if problem.weights is None:
-        gain = {"gain": max(float(coarse.mean()) * 3.0, 1e-6)}
     found = []
     for level in tried:
-        u = jnp.asarray(start_vector(transform, {**centre, **gain, "fermi_energy": float(level)}))
+        u = jnp.asarray(start_vector(transform, {**centre, "fermi_energy": float(level)}))
         found.append(float(cost(u, seen, jnp.asarray(0.25))))
     best = float(tried[int(np.nanargmin(found))])
     config["instrument"]["fermi_energy"] = round(best, 3)
-    if problem.weights is None:
-        config["instrument"] |= {
-            "gain": round(max(float(data.mean()) * 2.0, 1e-3), 4),
-            "background": round(max(0.3 * float(data.min()), 0.02 * float(data.mean())), 4),
-        }
 
 
 def build_in_memory(config: Mapping[str, Any], data: xr.DataArray) -> Any:
