@@ -186,7 +186,7 @@ def _on_grid(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padd
 def _kz_shares(plan: Plan, centre: jax.Array, half: jax.Array) -> jax.Array:
     """Part of the (periodic) Lorentzian around k_z(E) that falls to each node's cell, (node, energy), summing to 1."""
     edges = jnp.array(plan.kz_edges, centre.dtype)
-    images = np.arange(-2, 3) * plan.kz_period if plan.kz_period else np.zeros(1)
+    images = [n * float(plan.kz_period) for n in range(-2, 3)] if plan.kz_period else [0.0]
 
     def below(z: jax.Array) -> jax.Array:  # (edge, energy): the Lorentzian's part below z
         return sum(jnp.arctan((z[:, None] + shift - centre[None, :]) / half) for shift in images) / np.pi
