@@ -221,7 +221,7 @@ def test_interrupted_fit_goes_on(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         bj.fit(data, problem, bootstrap_draws=0, progress=stop, state_file=tmp_path / "state.npz")
     resumed = bj.fit(data, problem, bootstrap_draws=0, state_file=tmp_path / "state.npz")
-    assert resumed.history[0] == pytest.approx(whole.history[0], rel=1e-6, abs=10)  # the first part's trials are kept
+    assert resumed.history[0]["cost"] == whole.history[0]["cost"]  # the first part's trials are kept
     assert resumed.values["t"] == pytest.approx(whole.values["t"], abs=1e-3 * whole.errors["t"] + 1e-6)
 
 
