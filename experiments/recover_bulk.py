@@ -45,7 +45,7 @@ PRESETS = {"default": Config(), "smoke": Config(materials=("Si",), draws=4, kx_p
 # Twelve free numbers. Held: values that the valence bands of one cut do not reach (s*) or that shift like the Fermi level.
 FREE_TABLE = {
     "Si": ("E_s", "E_p", "V_ss", "V_xx", "V_xy", "V_sp"),
-    "GaAs": ("E_sa", "E_pa", "E_pc", "V_xx", "V_xy", "V_scpa"),
+    "GaAs": ("E_sa", "E_pa", "V_ss", "V_xx", "V_xy", "V_scpa"),
 }
 NUISANCES = {
     "fermi_energy": 0.05,

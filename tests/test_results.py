@@ -62,7 +62,7 @@ def test_a_full_disk_leaves_the_old_result(result, tmp_path, monkeypatch):
     bj.write_result(path, result)
     before = path.read_bytes()
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
-    with pytest.raises(OSError, match="could not be written .No space left on device.; what stood there before"):
+    with pytest.raises(OSError, match=r"could not be written .No space left on device.; what stood there before"):
         bj.write_result(path, result)
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["result.nc"]
 
