@@ -158,9 +158,8 @@ def test_volume_and_scan_shapes(square, cubic):
     kx, ky, energy = np.linspace(-0.5, 0.5, 5), np.linspace(-0.3, 0.3, 3), np.linspace(-1, 0.1, 7)
     volume = arpes_image(square, SHARP, {"energy": energy, "kx": kx, "ky": ky}, kz_points=1)
     assert volume.shape == (3, 5, 7)  # (ky, kx, energy), in whatever order the axes are named
-    cut = arpes_image(square, SHARP, {"kx": kx, "ky": [ky[2]], "energy": energy}, kz_points=1)
-    np.testing.assert_allclose(volume[2], cut[0], rtol=1e-12)
-    assert largest(volume[2], np.asarray(volume[0])) < 1e-9 < largest(volume[1], np.asarray(volume[0]))
+    np.testing.assert_allclose(volume[2], volume[0], rtol=1e-9)
+    assert largest(volume[1], np.asarray(volume[0])) > 0.1
 
     hv = [80.0, 95.0, 110.0]
     scan = arpes_image(cubic, SHARP, {"hv": hv, "kx": kx, "energy": energy}, kz_points=3)

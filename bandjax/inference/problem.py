@@ -207,12 +207,12 @@ def make_objective(problem: Problem, parts: list[Part], transform: Transform) ->
         part: Part, bright: jax.Array, obs: Observed
     ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
         """Best linear coefficients for given images: mean, coefficients, design matrix, normal matrix, free set."""
-        sharp, averaged, back = (jnp.asarray(b) for b in part.bases)
+        sharp, averaged, back = (jnp.asarray(b) for b in part.bases or ())
         design = jnp.concatenate([bright[0] * sharp, bright[-1] * averaged, back]).reshape(-1, part.data.size).T
         weight = obs.weight.ravel()
         matrix = (design * weight[:, None]).T @ design
         diagonal = jnp.diagonal(matrix)
-        matrix += problem.weights.ridge * jnp.diag(diagonal + 1e-3 * diagonal.mean())
+        matrix += (problem.weights or FreeWeights()).ridge * jnp.diag(diagonal + 1e-3 * diagonal.mean())
         coefficient, free = solve_nonnegative(
             matrix,
             design.T @ (weight * obs.data.ravel()),
@@ -242,7 +242,7 @@ def make_objective(problem: Problem, parts: list[Part], transform: Transform) ->
             return value, score.ravel(), fisher.ravel(), jacobian
         bright = images(u, part, broadening)
         mean, coefficient, design, matrix, free = projected(part, bright, o)
-        sharp, averaged, _ = (jnp.asarray(b) for b in part.bases)
+        sharp, averaged, _ = (jnp.asarray(b) for b in part.bases or ())
         n = sharp.shape[0]
         kinds = [jnp.tensordot(coefficient[:n], sharp, 1)]
         if averaged.shape[0]:

@@ -267,8 +267,9 @@ def _kz_nodes(
         return 0.0, np.array([kz.mean()]), np.array([kz.mean() - 1.0, kz.mean() + 1.0])
     spacing = 2 * reach * width / (points - 1)
     if fold:  # both 0 and half a period are mirror planes
-        origin = float(np.round(kz.mean() / (period / 2)) * period / 2)
-        low, high, ends = 0.0, np.abs(kz - origin).max() + reach * width / 2, (0.0, period / 2)
+        half = (period or 0.0) / 2  # a fold needs a period
+        origin = float(np.round(kz.mean() / half) * half)
+        low, high, ends = 0.0, np.abs(kz - origin).max() + reach * width / 2, (0.0, half)
     else:
         origin = float(kz.mean())
         low, high = kz.min() - origin - reach * width / 2, kz.max() - origin + reach * width / 2

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bandjax.checks import is_concrete
 from bandjax.units import BOLTZMANN
 
 
@@ -25,9 +26,7 @@ def gaussian_matrix(pixel: jax.Array, source: jax.Array, sigma: jax.Array) -> ja
     """
     if source.size == 1:
         return jnp.ones((pixel.size, 1), pixel.dtype)
-    length = jnp.asarray(
-        np.gradient(np.asarray(source)) if not isinstance(source, jax.core.Tracer) else jnp.gradient(source)
-    )
+    length = jnp.asarray(np.gradient(np.asarray(source)) if is_concrete(source) else jnp.gradient(source))
     # a σ far below the pixel step would leave only rounding: the nearest pixel then keeps the weight
     weight = gaussian_kernel(pixel[:, None] - source[None, :], jnp.maximum(sigma, 1e-3 * jnp.min(length))) * length
     return weight / weight.sum(axis=1, keepdims=True)

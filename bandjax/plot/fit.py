@@ -57,7 +57,7 @@ def slices(result: xr.Dataset, name: str | None = None) -> list[tuple[xr.DataArr
     suffix = f"_{name or names[0]}" if len(names) > 1 else ""
     arrays = [result[f"{kind}{suffix}"] for kind in ("data", "model", "residual")]
     if suffix:
-        arrays = [a.rename({d: d.removesuffix(suffix) for d in a.dims}) for a in arrays]
+        arrays = [a.rename({d: str(d).removesuffix(suffix) for d in a.dims}) for a in arrays]
     lateral = [d for d in arrays[0].dims if d != "energy"]
     chosen = [{}]
     if len(lateral) > 1:
