@@ -163,7 +163,8 @@ def show_changes(old: dict[str, Any], record: dict[str, Any]) -> None:
     )
     for name in ("row", "old ms", "new ms", "new/old", "verdict"):
         table.add_column(name, justify="left" if name in ("row", "verdict") else "right")
-    for c in compare(old["rows"], record["rows"]):
+    cases = {r["case"] for r in record["rows"]}
+    for c in compare([r for r in old["rows"] if r["case"] in cases], record["rows"]):
         table.add_row(c.name, f"{1e3 * c.old:.3f}", f"{1e3 * c.new:.3f}", f"{c.ratio:.2f}", c.verdict)
     console.print(table, highlight=False)
 
