@@ -10,6 +10,8 @@ import bandjax as bj
 from bandjax import commands
 from bandjax.cli import main
 
+pytestmark = pytest.mark.slow  # minutes of compiling; not timed on an idle machine yet
+
 SIMULATED = """
 [model]
 material = "square"
