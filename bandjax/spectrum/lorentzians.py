@@ -105,7 +105,7 @@ def _weighted_jvp(levels: tuple[int, int] | None, primals: tuple, tangents: tupl
         d_out = _contract(alpha, shape) + _contract(beta, per_eps)
         d_out += _contract(_populations(u, dweights), shape)
     d_out += _contract(q, per_gamma) * dgamma - _contract(q, per_eps) * dx
-    return _contract(q, shape), d_out
+    return _sum_levels(q, shape), d_out  # as in the primal: under vmap both must keep the batch in one place
 
 
 @jax.custom_jvp
