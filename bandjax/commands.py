@@ -148,16 +148,9 @@ def run_fit(
     """Fit as configured, with progress and a state file, and write everything to `out`."""
     prepared = build(config, files, folder=folder)
     out.mkdir(parents=True, exist_ok=True)
-    state, mark = out / STATE, json.dumps([config, [os.fspath(f) for f in files]], sort_keys=True, default=str)
-    kept = out / "state.json"
-    if getattr(options, "resume", False) and state.exists():
-        if not kept.exists() or kept.read_text() != mark:
-            raise ValueError(
-                f"File {state} must hold the state of this fit, but is of another configuration or map; leave out --resume."
-            )
-    else:
+    state = out / STATE
+    if not getattr(options, "resume", False):
         state.unlink(missing_ok=True)
-    write_atomically(kept, mark.encode())
     with _Progress(options, prepared) as progress:
         result = fit(prepared.maps, prepared.problem, progress=progress, state_file=state, **prepared.options)
     provenance = provenance_of(prepared.problem.seed, config, source_files=", ".join(map(os.fspath, files)))
@@ -173,7 +166,6 @@ def run_fit(
     for name, figure in figures.items():
         _save(figure(dataset), out / f"{name}.png")
     state.unlink(missing_ok=True)
-    kept.unlink(missing_ok=True)
     _say(options, words(dataset))
     _say(options, f"Wrote {out}/result.nc, report.txt, {', '.join(f'{f}.png' for f in figures)}.")
     return dataset, result

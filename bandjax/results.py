@@ -76,7 +76,7 @@ def result_dataset(result: FitResult, *, provenance: Mapping[str, Any] | None = 
         provenance: Attributes to keep (see `provenance`); None collects them here.
 
     Returns:
-        Variables data, model, residual (with several maps `<name>_<map>`), value, standard_error, bootstrap_error,
+        Variables data, model, residual, widening (factor on the noise's variance; with several maps `<name>_<map>`), value, standard_error, bootstrap_error,
         prior, prior_sigma, pull, unit, free (parameter), covariance (parameter_1, parameter_2), derived_value,
         derived_error, derived_bootstrap_error (derived), history (trial, quantity), report (sentence) and, where a map
         has a slit axis, band_energy (kx, band) = E − E_F in eV and kz (kx, band) in 1/Å, spin-resolved.
@@ -86,7 +86,7 @@ def result_dataset(result: FitResult, *, provenance: Mapping[str, Any] | None = 
     several = len(result.maps) > 1
     for name, found in result.maps.items():
         suffix = f"_{name}" if several else ""
-        for kind in ("data", "model", "residual"):
+        for kind in ("data", "model", "residual", "widening"):
             array = getattr(found, kind)
             array = array.rename({d: f"{d}{suffix}" for d in array.dims}) if several else array
             array = array.drop_vars([c for c in array.coords if c not in array.dims])

@@ -1,8 +1,7 @@
 """Fit maps to a model: coarse-to-fine Levenberg-Marquardt, errors, derived numbers, and a report in words."""
 
 import dataclasses
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,26 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from bandjax.inference import least_squares
+from bandjax.inference.descent import Descent, Progress, StateFile
 from bandjax.inference.least_squares import State
 from bandjax.inference.likelihood import SMALLEST_MEAN
-from bandjax.inference.parameters import all_values, free_values, start_vector
-from bandjax.inference.problem import Objective, Part, Problem, make_objective, observed, prepare
-from bandjax.inference.uncertainty import Residuals, block_bootstrap, covariance_of, degeneracy_report, residual_tests
+from bandjax.inference.parameters import Transform, all_values, free_values, start_vector
+from bandjax.inference.problem import Objective, Observed, Part, Problem, make_objective, observed, prepare
+from bandjax.inference.uncertainty import (
+    Residuals,
+    block_bootstrap,
+    covariance_of,
+    degeneracy_report,
+    local_misfit,
+    residual_tests,
+)
 from bandjax.photoemission import QUANTITIES
 
-COARSE_TOLERANCE = 0.1  # promised decrease of −log L at which a coarse stage has done its work
-TOLERANCE = 1e-3
+COARSE_TOLERANCE = 0.1  # promised decrease of −log L at which all but the last stage have done their work
+COARSE_STEPS = 15  # trials at most of those stages: they only have to reach the basin
+TOLERANCE = 5e-3  # the same for the last stage: a tenth of a standard error
+REWEIGHTINGS = 2  # final stages with the noise widened where the model misses
 BOUND_SLOPE = 1e-4  # part of a parameter's scale that a unit of u still moves it, below which it sits on its bound
-Progress = Callable[[dict[str, Any]], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +38,8 @@ class MapResult:
 
     data: xr.DataArray
     model: xr.DataArray
-    residual: xr.DataArray  # (data − model)/σ
+    residual: xr.DataArray  # (data − model)/σ, σ as the likelihood states it
+    widening: xr.DataArray  # factor on σ² with which the pixel entered the last stage
     tests: Residuals
 
 
@@ -48,8 +56,9 @@ class FitResult:
         pulls: (value − prior)/prior width of the free parameters with a prior.
         derived: name -> (value, Laplace error, bootstrap error).
         maps: Data, model and residual of each map.
-        cost: −log posterior at the optimum, without inflation's constants.
-        inflation: Factor on the variances of the last stage.
+        cost: −log posterior at the optimum with the widened noise, constants dropped.
+        inflation: Median factor on the variances in the last stage, for misfit and correlated residuals; where the
+            model misses most a pixel's own factor is larger (`MapResult.widening`).
         converged: Whether the last stage ended with a promised decrease below the tolerance.
         history: One entry a trial: stage, step, cost, promised decrease, seconds.
         report: Sentences: degeneracies, unmeasured directions, residual tests, convergence.
@@ -104,7 +113,7 @@ def fit(
     Args:
         data: A cut, volume or scan (dims energy and angle/deflector/kx/ky/hv; NaN: masked), or maps by name.
         problem: Model, parameters, instrument, noise; see `Problem`.
-        max_steps: Trials at most in each stage.
+        max_steps: Trials at most in each final stage; coarse ones end after 15.
         progress: Called after every trial with a dictionary (stage, step, cost, promised, seconds).
         state_file: Where the state is kept while the fit runs (.npz); a fit of the same problem that finds it goes on
             from there.
@@ -119,75 +128,59 @@ def fit(
     """
     parts, transform = prepare(data, problem)
     objective = make_objective(problem, parts, transform)
-    linearise, cost = jax.jit(objective.linearise), jax.jit(objective.cost)
-    keeper = _StateFile(state_file, transform.names)
-    u, stage_done, history, inflation = keeper.load(jnp.asarray(start_vector(transform)))
+    keeper = StateFile(state_file, problem, parts, transform)
+    u, first, widening, history = keeper.load(jnp.asarray(start_vector(transform)))
+    descent = Descent(objective, progress, keeper, history)
 
     stages = [*problem.broadening, 0.0]
-    state = None
+    state, obs = None, []
     for stage, broadening in enumerate(stages):
-        if stage < min(stage_done, len(stages) - 1):
+        if stage < first:
             continue
-        obs = [observed(p, broadening=broadening, inflation=inflation) for p in parts]
-        tolerance = TOLERANCE if broadening == 0 else COARSE_TOLERANCE
-        state = _descend(
-            linearise, cost, u, obs, broadening, stage, tolerance, max_steps, history, progress, keeper, inflation
-        )
+        obs = [observed(p, broadening=broadening) for p in parts]
+        last = stage == len(stages) - 1 and not problem.inflate
+        tolerance, steps = (TOLERANCE, max_steps) if last else (COARSE_TOLERANCE, min(max_steps, COARSE_STEPS))
+        state = descent.run(u, obs, stage, tolerance, steps, broadening=broadening)
         u = state.u
-        if broadening == 0 and problem.inflate and stage_done <= len(stages):
-            found = _inflation(objective, parts, u, obs, len(transform.names), inflation)
-            if found > 1.5:
-                inflation = found
-                obs = [observed(p, inflation=inflation) for p in parts]
-                state = _descend(
-                    linearise, cost, u, obs, 0.0, stage + 1, TOLERANCE, max_steps, history, progress, keeper, inflation
-                )
-                u = state.u
-    return _result(problem, parts, transform, objective, state, obs, inflation, history, bootstrap_draws)
+    for stage in range(len(stages), len(stages) + REWEIGHTINGS * problem.inflate):
+        if stage < first:
+            continue
+        if stage > first or not widening:
+            widening = _widening(objective, parts, u, obs, len(transform.names))
+        plain = all((w == 1).all() for w in widening)
+        obs = [observed(p, widening=w) for p, w in zip(parts, widening, strict=True)]
+        last = plain or stage == len(stages) + REWEIGHTINGS - 1
+        state = descent.run(u, obs, stage, TOLERANCE if last else COARSE_TOLERANCE, max_steps, widening=widening)
+        u = state.u
+        if plain:
+            break
+    return _result(problem, parts, transform, objective, state, obs, widening, history, bootstrap_draws)
 
 
-def _descend(
-    linearise, cost, u, obs, broadening, stage, tolerance, max_steps, history, progress, keeper, inflation
-) -> State:
-    width = jnp.asarray(float(broadening))
-    state = least_squares.start_state(lambda v: linearise(v, obs, width), u)
-    for _ in range(max_steps):
-        if bool(state.done) or float(state.decrement) < tolerance:
-            return state._replace(done=jnp.asarray(True))
-        began = time.perf_counter()
-        point, promised = least_squares.trial_step(state)
-        reached = cost(point, obs, width)
-        if np.isfinite(reached) and reached < state.cost:
-            gain = (state.cost - reached) / promised
-            state = least_squares.accept(state, point, gain, linearise(point, obs, width), tolerance)
-        else:
-            state = least_squares.reject(state, tolerance)
-        entry = {
-            "stage": stage, "broadening": float(broadening), "step": int(state.steps), "cost": float(state.cost),
-            "promised": float(state.decrement), "damping": float(state.damping), "seconds": time.perf_counter() - began,
-        }  # fmt: skip
-        history.append(entry)
-        keeper.save(state.u, stage, history, inflation)
-        if progress is not None:
-            progress(entry)
-    return state
-
-
-def _inflation(
-    objective: Objective, parts: list[Part], u: jax.Array, obs: list, n_parameters: int, before: float
-) -> float:
-    """χ² per degree of freedom × pixels that fluctuate together, averaged over the maps; at least 1."""
-    factors = []
+def _widening(
+    objective: Objective, parts: list[Part], u: jax.Array, obs: list[Observed], n_parameters: int
+) -> list[np.ndarray]:
+    """Factors on the variances of every map's pixels: local misfit × (χ² per degree of freedom × pixels that fluctuate
+    together), less what the likelihood's own inflation already grants."""
+    out = []
     for part, (mean, coefficient) in zip(parts, objective.predict(u, obs, jnp.asarray(0.0)), strict=True):
-        tests = _tests(part, np.asarray(mean), n_parameters + coefficient.size)
-        factors.append(max(tests.reduced_chi2, 1.0 if tests.correlated_pixels < 1.5 else 0.0) * tests.correlated_pixels)
-    return max(1.0, float(np.mean(factors)), before)
+        residual, fitted = (part.data - np.asarray(mean)) / _sigma(part, np.asarray(mean)), part.fitted
+        local = local_misfit(residual, fitted)
+        tests = residual_tests(
+            residual / np.sqrt(local), fitted, part.held, n_parameters + coefficient.size, np.zeros_like(residual)
+        )
+        # white residuals that are too small are no reason to trust the data less or more
+        chi2 = max(tests.reduced_chi2, 1.0) if tests.correlated_pixels < 1.5 else tests.reduced_chi2
+        common = max(1.0, chi2 * tests.correlated_pixels / part.likelihood.inflation)
+        out.append(np.where(local > 1, local, 1.0) * (common if common > 1.5 else 1.0))
+    return out
 
 
 def _sigma(part: Part, mean: np.ndarray) -> np.ndarray:
+    """Standard deviation of every pixel as the likelihood states it, without any inflation."""
     if part.likelihood.kind == "poisson":
-        return np.sqrt(np.maximum(mean, SMALLEST_MEAN) * part.likelihood.inflation)
-    return np.sqrt(part.variance * part.likelihood.inflation)
+        return np.sqrt(np.maximum(mean, SMALLEST_MEAN))
+    return np.sqrt(part.variance)
 
 
 def _tests(part: Part, mean: np.ndarray, n_parameters: int) -> Residuals:
@@ -199,7 +192,10 @@ def _tests(part: Part, mean: np.ndarray, n_parameters: int) -> Residuals:
     return residual_tests(residual, part.fitted, part.held, n_parameters, held_cost)
 
 
-def _result(problem, parts, transform, objective, state, obs, inflation, history, draws) -> FitResult:
+def _result(
+    problem: Problem, parts: list[Part], transform: Transform, objective: Objective, state: State, obs: list[Observed],
+    widening: list[np.ndarray], history: list[dict[str, Any]], draws: int,
+) -> FitResult:  # fmt: skip
     u = state.u
     x = np.asarray(free_values(transform, u))
     slope = np.diagonal(np.asarray(jax.jacfwd(lambda w: free_values(transform, w))(u)))
@@ -233,16 +229,22 @@ def _result(problem, parts, transform, objective, state, obs, inflation, history
 
     maps = {}
     predictions = objective.predict(u, obs, jnp.asarray(0.0))
-    for part, (mean, coefficient) in zip(parts, predictions, strict=True):
-        maps[part.name] = _map_result(part, np.asarray(mean), len(x) + coefficient.size)
+    factors = widening or [np.ones_like(p.data) for p in parts]
+    for part, factor, (mean, coefficient) in zip(parts, factors, predictions, strict=True):
+        maps[part.name] = _map_result(part, np.asarray(mean), factor, len(x) + coefficient.size)
     report = sentences + bounds + degeneracy_report(covariance, transform.names, transform.sigma)
     for name, m in maps.items():
         report.append(
             f"Map {name}: reduced chi² {m.tests.reduced_chi2:.3g}; neighbouring residuals correlate by "
             f"{', '.join(f'{c:.2f}' for c in m.tests.correlation)}; {m.tests.correlated_pixels:.1f} pixels fluctuate together."
         )
-    if inflation > 1.5:
-        report.append(f"The noise was widened by {inflation:.3g} in variance to cover misfit and correlated residuals.")
+    pixels = np.concatenate([f[p.fitted] for f, p in zip(factors, parts, strict=True)])
+    inflation = float(np.median(pixels))
+    if pixels.max() > 1:
+        report.append(
+            f"The noise was widened by {inflation:.3g} in variance to cover misfit and correlated residuals, and more "
+            f"(up to {pixels.max():.3g}) in {np.mean(pixels > inflation):.1%} of the pixels, where the model misses most."
+        )
     converged = bool(state.done) and float(state.decrement) < 1.0
     if not converged:
         report.append(f"The fit has not converged: a full step still promises {float(state.decrement):.3g} of −log L.")
@@ -255,19 +257,20 @@ def _result(problem, parts, transform, objective, state, obs, inflation, history
     }
     result = FitResult(
         values, dict(zip(transform.names, map(float, errors), strict=True)), dict(zip(transform.names, map(float, again), strict=True)),
-        transform.names, covariance, pulls, {}, maps, float(state.cost), float(inflation), converged, history, report, problem, np.asarray(u),
+        transform.names, covariance, pulls, {}, maps, float(state.cost), inflation, converged, history, report, problem, np.asarray(u),
     )  # fmt: skip
     return dataclasses.replace(result, derived=_derived(result, transform, x, covariance, resampled))
 
 
-def _map_result(part: Part, mean: np.ndarray, n_parameters: int) -> MapResult:
+def _map_result(part: Part, mean: np.ndarray, factor: np.ndarray, n_parameters: int) -> MapResult:
     sigma = _sigma(part, mean)
     dims = part.plan.axes.names
     like = part.array.transpose(*dims)
     data = np.where(part.fitted | part.held, part.data, np.nan)
     model = like.copy(data=mean).rename("model")
     residual = like.copy(data=(data - mean) / sigma).rename("residual")
-    return MapResult(like.copy(data=data).rename("data"), model, residual, _tests(part, mean, n_parameters))
+    widening = like.copy(data=factor).rename("widening")
+    return MapResult(like.copy(data=data).rename("data"), model, residual, widening, _tests(part, mean, n_parameters))
 
 
 def _derived(result: FitResult, transform, x: np.ndarray, covariance: np.ndarray, resampled: np.ndarray) -> dict:
@@ -296,34 +299,3 @@ def _derived(result: FitResult, transform, x: np.ndarray, covariance: np.ndarray
         return float(np.sqrt(j[used] @ matrix[np.ix_(used, used)] @ j[used]))
 
     return {name: (value, error(name, covariance), error(name, resampled)) for name, value in centre.items()}
-
-
-class _StateFile:
-    """The running state of a fit in an .npz file, replaced as a whole after every trial."""
-
-    def __init__(self, path: str | Path | None, names: tuple[str, ...]) -> None:
-        self.path = None if path is None else Path(path)
-        self.names = names
-
-    def load(self, u: jax.Array) -> tuple[jax.Array, int, list, float]:
-        if self.path is None or not self.path.exists():
-            return u, 0, [], 1.0
-        with np.load(self.path, allow_pickle=False) as saved:
-            if tuple(saved["names"]) != self.names:
-                raise ValueError(
-                    f"File {self.path} must hold the state of this fit ({', '.join(self.names)}), but holds {', '.join(saved['names'])}."
-                )
-            keys = ("stage", "broadening", "step", "cost", "promised", "damping", "seconds")
-            history = [dict(zip(keys, map(float, row), strict=True)) for row in saved["history"]]
-            return jnp.asarray(saved["u"]), int(saved["stage"]), history, float(saved["inflation"])
-
-    def save(self, u: jax.Array, stage: int, history: list, inflation: float) -> None:
-        if self.path is None:
-            return
-        part = self.path.with_name(self.path.name + ".part")
-        with part.open("wb") as file:
-            np.savez(
-                file, u=np.asarray(u), stage=stage, inflation=inflation, names=np.array(self.names),
-                history=np.array([list(h.values()) for h in history]),
-            )  # fmt: skip
-        part.replace(self.path)

@@ -18,7 +18,16 @@ from scipy.ndimage import gaussian_filter1d
 from bandjax.checks import nearest
 from bandjax.hamiltonian import Model, tight_binding
 from bandjax.inference.likelihood import Likelihood, check_likelihood, cost_and_score, pixel_variance
-from bandjax.inference.linear import FreeWeights, background_basis, solve_nonnegative, weight_basis
+from bandjax.inference.linear import (
+    FreeWeights,
+    Projected,
+    Smooth,
+    averaged_basis,
+    background_basis,
+    project,
+    project_out,
+    weight_basis,
+)
 from bandjax.inference.parameters import Parameter, Transform, all_values, free_values, make_transform, prior_cost
 from bandjax.materials import Table
 from bandjax.photoemission import QUANTITIES, Instrument, Plan, arpes_image, plan_image, signal
@@ -43,7 +52,7 @@ class Problem:
         held_out: Part of the pixels kept out of the fit, in blocks, to score the model on.
         block: Pixels along each side of such a block, and of the blocks of the bootstrap.
         seed: Of the held-out blocks and of the bootstrap.
-        inflate: Whether misfit and correlation of the residual widen the noise for a final stage.
+        inflate: Whether misfit (pixel by pixel) and correlation of the residual widen the noise in final stages.
         method, kz_points, window: How images are computed; see `plan_image`.
         derived: From a model, its instrument to named derived numbers, whose errors are propagated.
     """
@@ -86,7 +95,7 @@ class Part(NamedTuple):
     fitted: np.ndarray  # pixels of the fit
     held: np.ndarray  # pixels held out
     variance: np.ndarray
-    bases: tuple[np.ndarray, np.ndarray, np.ndarray] | None  # weights, k_z-averaged weights, background
+    bases: tuple[Smooth, ...] | None  # weights of the sharp and of the k_z-averaged image, background
 
 
 class Observed(NamedTuple):
@@ -133,16 +142,9 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
         bases = None
         if problem.weights is not None:
             pixel, energy = np.array(axes.lateral[0][1]), np.array(axes.energy)
-            # where k_z is sharp there is no k_z-averaged image, and no weights of it
-            coarse = problem.weights._replace(
-                lateral=max(4, problem.weights.lateral // 3), energy=max(4, problem.weights.energy // 2)
-            )
-            averaged = weight_basis(coarse, pixel, energy)
-            if plan.method == "direct" or len(plan.kz) == 1:
-                averaged = averaged[:0]
-            bases = (
-                weight_basis(problem.weights, pixel, energy), averaged, background_basis(problem.weights, pixel, energy)
-            )  # fmt: skip
+            bases = (weight_basis(problem.weights, pixel, energy), background_basis(problem.weights, pixel, energy))
+            if plan.method == "grid" and len(plan.kz) > 1:  # else k_z is sharp, and there is no k_z-averaged image
+                bases = (bases[0], averaged_basis(problem.weights, pixel, energy), bases[1])
         parts.append(
             Part(
                 name,
@@ -160,9 +162,9 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
     return parts, transform
 
 
-def observed(part: Part, *, broadening: float = 0.0, inflation: float = 1.0) -> Observed:
-    """Data (smoothed along the energy for a coarse stage) and pixel weights of one map."""
-    weight = part.fitted / (part.variance * part.likelihood.inflation * inflation)
+def observed(part: Part, *, broadening: float = 0.0, widening: np.ndarray | float = 1.0) -> Observed:
+    """Data (smoothed along the energy for a coarse stage) and pixel weights of one map, its variances × `widening`."""
+    weight = part.fitted / (part.variance * part.likelihood.inflation * widening)
     data = part.data
     if broadening > 0:
         sigma = broadening / FWHM_PER_SIGMA / float(np.mean(np.diff(part.plan.axes.energy)))
@@ -201,61 +203,47 @@ def make_objective(problem: Problem, parts: list[Part], transform: Transform) ->
         model, instrument = settings(u, part, broadening)
         if part.bases is None:
             return arpes_image(model, instrument, part.plan)[None]
-        return signal(model, instrument, part.plan)
+        bright = signal(model, instrument, part.plan)
+        return jnp.concatenate([bright, jnp.ones_like(bright[:1])])
 
-    def projected(
-        part: Part, bright: jax.Array, obs: Observed
-    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
-        """Best linear coefficients for given images: mean, coefficients, design matrix, normal matrix, free set."""
-        sharp, averaged, back = (jnp.asarray(b) for b in part.bases or ())
-        design = jnp.concatenate([bright[0] * sharp, bright[-1] * averaged, back]).reshape(-1, part.data.size).T
-        weight = obs.weight.ravel()
-        matrix = (design * weight[:, None]).T @ design
-        diagonal = jnp.diagonal(matrix)
-        matrix += (problem.weights or FreeWeights()).ridge * jnp.diag(diagonal + 1e-3 * diagonal.mean())
-        coefficient, free = solve_nonnegative(
-            matrix,
-            design.T @ (weight * obs.data.ravel()),
-            jnp.arange(design.shape[1]) < sharp.shape[0] + averaged.shape[0],
-        )
-        return (design @ coefficient).reshape(part.data.shape), coefficient, design, matrix, free
+    def projected(part: Part, bright: jax.Array, obs: Observed) -> Projected:
+        """The best linear coefficients for given images, the last of which is 1 (the background)."""
+        signed = (False,) * (len(bright) - 1) + (True,)
+        return project(bright, part.bases, obs.data, obs.weight, ridge=problem.weights.ridge, signed=signed)
 
-    def mean_of(u: jax.Array, part: Part, obs: Observed, broadening: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def mean_of(
+        u: jax.Array, part: Part, obs: Observed, broadening: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Model, its linear coefficients, and the ridge's part of the cost."""
         bright = images(u, part, broadening)
         if part.bases is None:
-            return bright[0], jnp.zeros(0)
-        mean, coefficient, *_ = projected(part, bright, obs)
-        return mean, coefficient
+            return bright[0], jnp.zeros(0), jnp.zeros(())
+        found = projected(part, bright, obs)
+        return found.mean, found.coefficients, found.penalty
 
     def cost(u: jax.Array, obs: list[Observed], broadening: jax.Array) -> jax.Array:
         total = prior_cost(transform, free_values(transform, u))
         for part, o in zip(parts, obs, strict=True):
-            total += cost_and_score(part.likelihood.kind, mean_of(u, part, o, broadening)[0], o.data, o.weight)[0]
+            mean, _, penalty = mean_of(u, part, o, broadening)
+            total += cost_and_score(part.likelihood.kind, mean, o.data, o.weight)[0] + penalty
         return total
 
     def part_linearised(u: jax.Array, part: Part, o: Observed, broadening: jax.Array) -> tuple:
-        """Cost, score per pixel, and the Jacobian with the linear nuisances projected out; (pixel, parameter)."""
-        if part.bases is None:
-            mean = images(u, part, broadening)[0]
-            jacobian = jax.jacfwd(lambda w: images(w, part, broadening)[0])(u).reshape(mean.size, -1)
-            value, score, fisher = cost_and_score(part.likelihood.kind, mean, o.data, o.weight)
-            return value, score.ravel(), fisher.ravel(), jacobian
+        """Cost, its gradient, score and Fisher weight per pixel, and the Jacobian (pixel, parameter) without what the
+        linear nuisances take up. At their optimum the gradient is that at fixed coefficients."""
         bright = images(u, part, broadening)
-        mean, coefficient, design, matrix, free = projected(part, bright, o)
-        sharp, averaged, _ = (jnp.asarray(b) for b in part.bases or ())
-        n = sharp.shape[0]
-        kinds = [jnp.tensordot(coefficient[:n], sharp, 1)]
-        if averaged.shape[0]:
-            kinds.append(jnp.tensordot(coefficient[n : n + averaged.shape[0]], averaged, 1))
-        weights = jnp.stack(kinds)
-        jacobian = jax.jacfwd(lambda w: (weights * images(w, part, broadening)).sum(axis=0))(u).reshape(mean.size, -1)
-        value, score, fisher = cost_and_score("scaled", mean, o.data, o.weight)
-        kept = jnp.where(free[:, None] & free[None, :], matrix, 0.0) + jnp.diag(
-            jnp.where(free, 0.0, jnp.diagonal(matrix))
-        )
-        overlap = jnp.where(free[:, None], design.T @ (fisher.ravel()[:, None] * jacobian), 0.0)
-        inner = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(kept), overlap)
-        return value, score.ravel(), fisher.ravel(), jacobian - design @ inner
+        slopes = jax.jacfwd(lambda w: images(w, part, broadening))(u)  # (image, …, parameter)
+        if part.bases is None:
+            value, score, fisher = cost_and_score(part.likelihood.kind, bright[0], o.data, o.weight)
+            jacobian = slopes[0]
+            gradient = jnp.tensordot(score, jacobian, score.ndim)
+        else:
+            found = projected(part, bright, o)
+            value, score, fisher = cost_and_score("scaled", found.mean, o.data, o.weight)
+            raw = (found.surfaces[..., None] * slopes).sum(axis=0)
+            gradient = jnp.tensordot(score, raw, 2) + jnp.tensordot(found.slope, slopes, 3)
+            value, jacobian = value + found.penalty, project_out(found, bright, part.bases, raw, fisher)
+        return value, gradient, score.ravel(), fisher.ravel(), jacobian.reshape(score.size, -1)
 
     def linearise(u: jax.Array, obs: list[Observed], broadening: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         x, dx = free_values(transform, u), jnp.diagonal(jax.jacfwd(lambda w: free_values(transform, w))(u))
@@ -263,19 +251,19 @@ def make_objective(problem: Problem, parts: list[Part], transform: Transform) ->
         total = prior_cost(transform, x)
         gradient, matrix = dx * precision * (x - transform.prior), jnp.diag(dx**2 * precision)
         for part, o in zip(parts, obs, strict=True):
-            value, score, fisher, jacobian = part_linearised(u, part, o, broadening)
+            value, slope, _, fisher, jacobian = part_linearised(u, part, o, broadening)
             total += value
-            gradient += jacobian.T @ score
+            gradient += slope
             matrix += (jacobian * fisher[:, None]).T @ jacobian
         return total, gradient, matrix
 
     def predict(u: jax.Array, obs: list[Observed], broadening: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
-        return [mean_of(u, part, o, broadening) for part, o in zip(parts, obs, strict=True)]
+        return [mean_of(u, part, o, broadening)[:2] for part, o in zip(parts, obs, strict=True)]
 
     def scores(u: jax.Array, obs: list[Observed], broadening: jax.Array) -> list[jax.Array]:
         out = []
         for part, o in zip(parts, obs, strict=True):
-            _, score, _, jacobian = part_linearised(u, part, o, broadening)
+            _, _, score, _, jacobian = part_linearised(u, part, o, broadening)
             out.append(jacobian * score[:, None])
         return out
 

@@ -3,11 +3,14 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 SINGULAR = (
     1e-10  # eigenvalue of the scaled Fisher matrix, relative to the largest, below which a direction is unmeasured
 )
 STRONG = 0.9  # correlation that is reported
+NEIGHBOURHOOD = 2.0  # pixels: σ of the average of squared residuals, over about 50 pixels of a cut
+MISSES = 2.0  # such an average scatters by a fifth for pure noise
 
 
 class Residuals(NamedTuple):
@@ -93,6 +96,19 @@ def residual_tests(
         together *= total
     out = float(held_out_cost[held].mean()) if held.any() else float("nan")
     return Residuals(chi2, first, float(together), out)
+
+
+def local_misfit(residual: np.ndarray, fitted: np.ndarray) -> np.ndarray:
+    """Factor on the variance of pixels around which the model misses more than elsewhere, ≥ 1.
+
+    The mean square of the residual over a Gaussian neighbourhood, over its median in the map; 1 where that is below
+    `MISSES`. So a region that the model cannot describe (a surface state, a matrix-element effect) does not pull the
+    parameters away from what describes the rest.
+    """
+    weight = gaussian_filter(fitted.astype(float), NEIGHBOURHOOD)
+    square = gaussian_filter(np.where(fitted, residual**2, 0.0), NEIGHBOURHOOD) / np.maximum(weight, 1e-9)
+    ratio = square / np.median(square[fitted])
+    return np.where((weight > 1e-3) & (ratio > MISSES), ratio, 1.0)
 
 
 def block_bootstrap(

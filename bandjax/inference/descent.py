@@ -1,0 +1,146 @@
+"""One descent of a fit on the host: trials one by one, so that each can be shown, saved and interrupted."""
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bandjax.inference import least_squares
+from bandjax.inference.least_squares import State
+from bandjax.inference.parameters import Transform
+from bandjax.inference.problem import Objective, Observed, Part, Problem
+
+Progress = Callable[[dict[str, Any]], None]
+HISTORY = ("stage", "broadening", "step", "cost", "promised", "damping", "seconds")
+
+
+class Saved(NamedTuple):
+    """Where an interrupted fit stands.
+
+    Attributes:
+        u: Unconstrained numbers.
+        stage: Stage that was running.
+        widening: Factors on the pixels' variances, one array a map; empty before the first reweighting.
+        history: Trials so far.
+    """
+
+    u: jax.Array
+    stage: int
+    widening: list[np.ndarray]
+    history: list[dict[str, Any]]
+
+
+@dataclasses.dataclass
+class Descent:
+    """Runs stages one after the other; the trials of all are kept in `history`."""
+
+    objective: Objective
+    progress: Progress | None
+    keeper: "StateFile"
+    history: list[dict[str, Any]]
+
+    def __post_init__(self) -> None:
+        self._linearise, self._cost = jax.jit(self.objective.linearise), jax.jit(self.objective.cost)
+
+    def run(
+        self,
+        u: jax.Array,
+        obs: list[Observed],
+        stage: int,
+        tolerance: float,
+        steps: int,
+        *,
+        broadening=0.0,
+        widening=(),
+    ) -> State:
+        """Descend from `u` until an undamped step promises less than `tolerance`, at most `steps` trials."""
+        width = jnp.asarray(float(broadening))
+        state = least_squares.start_state(lambda v: self._linearise(v, obs, width), u)
+        for _ in range(steps):
+            if bool(state.done) or float(state.decrement) < tolerance:
+                return state._replace(done=jnp.asarray(True))
+            began = time.perf_counter()
+            point, promised = least_squares.trial_step(state)
+            reached = self._cost(point, obs, width)
+            if np.isfinite(reached) and reached < state.cost:
+                gain = (state.cost - reached) / promised
+                state = least_squares.accept(state, point, gain, self._linearise(point, obs, width), tolerance)
+            else:
+                state = least_squares.reject(state, tolerance)
+            numbers = (stage, float(broadening), int(state.steps), float(state.cost), float(state.decrement))
+            entry = dict(zip(HISTORY, (*numbers, float(state.damping), time.perf_counter() - began), strict=True))
+            self.history.append(entry)
+            self.keeper.save(Saved(state.u, stage, list(widening), self.history))
+            if self.progress is not None:
+                self.progress(entry)
+        return state
+
+
+class StateFile:
+    """The running state of a fit in an .npz file, replaced as a whole after every trial; no file where `path` is None."""
+
+    def __init__(self, path: str | Path | None, problem: Problem, parts: list[Part], transform: Transform) -> None:
+        self.path = None if path is None else Path(path)
+        self.names = transform.names
+        self.fingerprint = _fingerprint(problem, parts, transform)
+
+    def load(self, start: jax.Array) -> Saved:
+        """What is saved, or the start.
+
+        Raises:
+            ValueError: the file is no such state, or that of another fit.
+        """
+        if self.path is None or not self.path.exists():
+            return Saved(start, 0, [], [])
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                saved = {name: file[name] for name in file.files}
+            found = str(saved["fingerprint"])
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise ValueError(f"File {self.path} must hold the state of a fit, but cannot be read ({error}).") from error
+        if found != self.fingerprint:
+            raise ValueError(
+                f"File {self.path} must hold the state of this fit (the same data, parameters and starts), "
+                f"but holds that of another one, of {', '.join(map(str, saved['names']))}."
+            )
+        history = [dict(zip(HISTORY, map(float, row), strict=True)) for row in saved["history"]]
+        widening = [saved[f"widening_{i}"] for i in range(len(saved)) if f"widening_{i}" in saved]
+        return Saved(jnp.asarray(saved["u"]), int(saved["stage"]), widening, history)
+
+    def save(self, saved: Saved) -> None:
+        """Replace the file.
+
+        Raises:
+            OSError: it cannot be written (named).
+        """
+        if self.path is None:
+            return
+        part = self.path.with_name(self.path.name + ".part")
+        try:
+            with part.open("wb") as file:
+                np.savez(
+                    file, u=np.asarray(saved.u), stage=saved.stage, names=np.array(self.names), fingerprint=self.fingerprint,
+                    history=np.array([list(h.values()) for h in saved.history]),
+                    **{f"widening_{i}": w for i, w in enumerate(saved.widening)},
+                )  # fmt: skip
+            part.replace(self.path)
+        except OSError as error:
+            raise OSError(
+                f"File {self.path} must be writable for the state of the fit, but is not ({error})."
+            ) from error
+
+
+def _fingerprint(problem: Problem, parts: list[Part], transform: Transform) -> str:
+    """Digest of what makes a fit the same: data, free parameters with starts and priors, and stages."""
+    digest = hashlib.sha256(repr((transform.names, problem.broadening, problem.weights, problem.held_out)).encode())
+    for array in (transform.centre, transform.prior, transform.sigma):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    for part in parts:
+        digest.update(np.ascontiguousarray(part.data).tobytes())
+    return digest.hexdigest()
