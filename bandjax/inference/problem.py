@@ -34,6 +34,7 @@ from bandjax.photoemission import QUANTITIES, Instrument, Plan, arpes_image, pla
 from bandjax.photoemission.plan import as_axes
 from bandjax.units import FWHM_PER_SIGMA
 
+TURNING = {"azimuth", "incidence", "incidence_azimuth"}  # numbers that break the mirror symmetry of a plan
 ModelOf = Callable[[Mapping[str, Any]], Model]
 
 
@@ -68,7 +69,7 @@ class Problem:
     seed: int = 0
     inflate: bool = True
     method: str = "direct"
-    kz_points: int = 1
+    kz_points: int | None = None
     window: float | None = None
     derived: Callable[[Model, Instrument], dict[str, float]] | None = None
 
@@ -137,7 +138,11 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
         held = mask & _blocks(values.shape, problem.held_out, problem.block, problem.seed + index)
         start = dataclasses.replace(instrument, **_instrument_values(problem, name))
         model = problem.model_of({n: p.value for n, p in problem.parameters.items()})
-        plan = plan_image(model, start, axes, method=problem.method, kz_points=problem.kz_points, window=problem.window)
+        free = {n.rsplit(".", 1)[-1] for n in transform.names} | {n.rsplit(".", 1)[-1] for n, *_ in transform.tied}
+        plan = plan_image(
+            model, start, axes, method=problem.method, kz_points=problem.kz_points, window=problem.window,
+            turning=bool(free & TURNING),
+        )  # fmt: skip
         variance = pixel_variance(values, mask, likelihood) if likelihood.kind == "scaled" else np.ones_like(values)
         bases = None
         if problem.weights is not None:

@@ -26,6 +26,7 @@ from bandjax.photoemission.plan import (
     Plan,
     band_shift,
     central_kz,
+    check_plan,
     laboratory_model,
     lateral_momentum,
     plan_image,
@@ -64,6 +65,7 @@ def arpes_image(
             'Argument `matrix_elements` must be "uniform" or "plane_wave" for an image; the weights of "free" come from a fit.'
         )
     plan = axes if isinstance(axes, Plan) else plan_image(model, instrument, axes, **options)
+    check_plan(plan, instrument)
     return _image(model, instrument, plan, mesh)
 
 

@@ -68,6 +68,7 @@ class Plan:
     kz_period: float | None = None
     fold_x: bool = False
     fold_z: bool = False
+    folded_at: tuple[float, float, float] | None = None  # azimuth, incidence and its azimuth that `fold_x` holds for
     levels: tuple[int, int] | None = None
 
 
@@ -102,9 +103,10 @@ def plan_image(
     axes: Mapping[str, object] | Axes,
     *,
     method: str = "direct",
-    kz_points: int = 15,
+    kz_points: int | None = None,
     kz_reach: float = 5.0,
     window: float | None = None,
+    turning: bool = False,
 ) -> Plan:
     """Choose the grids of an image.
 
@@ -113,23 +115,28 @@ def plan_image(
         instrument: Instrument with concrete numbers.
         axes: Pixel axes.
         method: "direct" or "grid" (cuts with one lateral axis and one photon energy).
-        kz_points: Quadrature points of the k_z Lorentzian; 1 takes k_z at its centre (two-dimensional materials).
+        kz_points: Quadrature points of the k_z Lorentzian; 1 takes k_z at its centre and at the middle of the energy
+            window; None takes 1 for a model that is not periodic along the normal, else 15.
         kz_reach: "grid": half widths of the Lorentzian that the grid covers beyond the k_z of the pixels.
         window: Levels farther than this (eV) from the energy window everywhere are left out of the sums; None keeps
             all (sum rules hold).
+        turning: Whether the plan will also be used for other azimuths of the sample or of the light: "grid" then uses
+            no mirror symmetry along the slit.
 
     Raises:
-        ValueError: "grid" for axes that are no cut.
+        ValueError: "grid" for axes that are no cut, or no electron leaves the crystal.
     """
     checks.one_of("method", method, ("direct", "grid"))
     axes = axes if isinstance(axes, Axes) else as_axes(axes)
     _check_reachable(instrument, axes)
     energy = np.array(axes.energy)
     padded = _padded(energy, float(instrument.fwhm_energy))
+    if kz_points is None:
+        kz_points = 1 if _period(laboratory_model(model, instrument)) is None else 15
     if method == "direct":
-        plan = Plan(axes, "direct", padded, _blend_nodes(instrument, axes), kz_points)
+        plan = Plan(axes, "direct", padded, _blend_nodes(instrument, axes, kz_points), kz_points)
     else:
-        plan = _grid(model, instrument, axes, padded, kz_points, kz_reach)
+        plan = _grid(model, instrument, axes, padded, kz_points, kz_reach, turning)
     return plan if window is None else dataclasses.replace(plan, levels=_levels(model, instrument, plan, window))
 
 
@@ -164,16 +171,25 @@ def _padded(energy: np.ndarray, fwhm: float) -> tuple[float, ...]:
     return tuple(float(e) for e in np.concatenate([below, energy, above]))
 
 
-def _blend_nodes(instrument: Instrument, axes: Axes) -> tuple[float, ...]:
+def _blend_nodes(instrument: Instrument, axes: Axes, kz_points: int) -> tuple[float, ...]:
+    """Energies at which wave vectors are taken: bands move by less than `BLEND_SHIFT` between two of them along the
+    surface, and along the normal by that or k_z by less than its own half width."""
     low, high = axes.energy[0], axes.energy[-1]
     photon = min(axes.hv) if axes.hv else float(instrument.photon_energy)
     kinetic = photon - float(instrument.work_function) + np.array([low, high])
-    spread = 0.0  # change of a pixel's wave vector over the window
+    intervals = 0.0
     if axes.in_angles:
         centre = {"angle": float(instrument.polar), "deflector": float(instrument.tilt)}
         largest = max(abs(v - centre[n]) for n, values in axes.lateral for v in values)
-        spread = float(np.diff(kinematics.wave_number(kinetic))[0]) * np.sin(np.deg2rad(min(largest, 90.0)))
-    count = 1 + int(np.ceil(spread * STEEPEST / BLEND_SHIFT)) if spread > 1e-4 else 1
+        moved = float(np.diff(kinematics.wave_number(kinetic))[0]) * np.sin(np.deg2rad(min(largest, 90.0)))
+        intervals = moved * STEEPEST / BLEND_SHIFT if moved > 1e-4 else 0.0
+    if kz_points > 1:  # k_z is most sensitive to the energy where k∥ is largest
+        ends = jnp.array([low, high])
+        outside = jax.vmap(lambda e: lateral_momentum(instrument, axes, e, jnp.asarray(photon))[0])(ends)
+        kz = jax.vmap(lambda o, e: central_kz(instrument, o, e, jnp.asarray(photon)))(outside, ends)
+        per_moved = min(2 * float(instrument.escape_depth), STEEPEST / BLEND_SHIFT)
+        intervals = max(intervals, float(np.abs(np.diff(kz, axis=0)).max()) * per_moved)
+    count = 1 + int(np.ceil(intervals))
     return tuple(float(e) for e in (np.linspace(low, high, count) if count > 1 else [(low + high) / 2]))
 
 
@@ -226,7 +242,9 @@ def laboratory_model(model: Model, instrument: Instrument) -> Model:
     return rotated(model, kinematics.azimuth_rotation(instrument.azimuth).astype(model.dtype) @ rotation)
 
 
-def _grid(model: Model, instrument: Instrument, axes: Axes, padded: tuple, kz_points: int, kz_reach: float) -> Plan:
+def _grid(
+    model: Model, instrument: Instrument, axes: Axes, padded: tuple, kz_points: int, kz_reach: float, turning: bool
+) -> Plan:
     if len(axes.lateral) != 1 or axes.hv or axes.lateral[0][0] not in ("angle", "kx"):
         raise ValueError(
             f'Argument `method` may be "grid" for cuts (angle or kx, and energy) only, but the axes are {axes.names}.'
@@ -243,6 +261,7 @@ def _grid(model: Model, instrument: Instrument, axes: Axes, padded: tuple, kz_po
     low, high = float(inside[..., 0].min()) - margin, float(inside[..., 0].max()) + margin
     lab = laboratory_model(model, instrument)
     fold_x, fold_z = _folds(lab, instrument)
+    fold_x = fold_x and not turning
     low, high = low - instrument.origin[0], high - instrument.origin[0]  # nodes count from the origin
     first = 0 if fold_x else int(np.floor(low / step))
     last = int(np.ceil((max(-low, high) if fold_x else high) / step))
@@ -253,6 +272,7 @@ def _grid(model: Model, instrument: Instrument, axes: Axes, padded: tuple, kz_po
     return Plan(
         axes, "grid", padded, (), kz_points, tuple(float(i * step) for i in range(first, last + 1)), tuple(map(float, nodes)),
         tuple(map(float, edges)), origin, _period(lab), fold_x, fold_z,
+        _directions(instrument) if fold_x else None,
     )  # fmt: skip
 
 
@@ -322,6 +342,23 @@ def _folds(lab: Model, instrument: Instrument) -> tuple[bool, bool]:
     if instrument.origin != (0.0, 0.0):
         return False, bool(flips[1] and _period(lab))
     return bool(flips[0] and abs(q[0]) < 1e-3), bool(flips[1] and _period(lab))
+
+
+def _directions(instrument: Instrument) -> tuple[float, float, float]:
+    """What a mirror symmetry along the slit depends on."""
+    return float(instrument.azimuth), float(instrument.incidence), float(instrument.incidence_azimuth)
+
+
+def check_plan(plan: Plan, instrument: Instrument) -> None:
+    """Raise ValueError where a plan that uses a mirror symmetry meets another azimuth than it was made for."""
+    numbers = (instrument.azimuth, instrument.incidence, instrument.incidence_azimuth)
+    if plan.folded_at is None or not all(checks.is_concrete(n) for n in numbers):
+        return
+    if not np.allclose(plan.folded_at, _directions(instrument), atol=1e-6):
+        raise ValueError(
+            f"Argument `axes` must be a plan made with `turning=True` (or for this instrument) where the sample or the "
+            f"light turns, but it uses the mirror symmetry at azimuths {plan.folded_at}, not {_directions(instrument)}."
+        )
 
 
 def _levels(model: Model, instrument: Instrument, plan: Plan, window: float) -> tuple[int, int]:
