@@ -10,8 +10,6 @@ from benchmarks.cases import CASES
 from benchmarks.compare import compare
 from benchmarks.timing import Row, Timing, in_turn, row
 
-pytestmark = pytest.mark.slow  # minutes of compiling; not timed on an idle machine yet
-
 
 @pytest.fixture(autouse=True)
 def few_repeats(monkeypatch):

@@ -9,8 +9,7 @@ import pytest
 import bandjax as bj
 from bandjax import commands
 from bandjax.cli import main
-
-pytestmark = pytest.mark.slow  # minutes of compiling; not timed on an idle machine yet
+from bandjax.results import read_result
 
 SIMULATED = """
 [model]
@@ -86,10 +85,11 @@ def test_a_written_configuration_runs_as_it_is(simulated, capsys):
     assert found["converged"]
 
 
-@pytest.mark.parametrize("after", [2, 4])
-def test_a_fit_that_was_interrupted_goes_on(simulated, capsys, monkeypatch, after):
+@pytest.mark.parametrize("in_trial", ["first", "last"])
+def test_a_fit_that_was_interrupted_goes_on(simulated, capsys, monkeypatch, in_trial):
     command = ["fit", simulated / "map.nc", "-c", simulated / "sim.toml", "-o"]
     whole = run(capsys, *command, simulated / "whole")
+    after = 1 if in_trial == "first" else read_result(simulated / "whole" / "result.nc").sizes["trial"]
     calls, real = [], commands._Progress._step
 
     def stop(self, entry):

@@ -18,8 +18,6 @@ from bandjax.materials import Table, list_parameters, load_parameters
 from bandjax.spectrum import bands, density_of_states, from_cubic, spectral_function, velocities
 from bandjax.structure import zincblende
 
-pytestmark = pytest.mark.slow  # minutes of compiling; not timed on an idle machine yet
-
 STEP = 2e-5
 ETA = 0.2
 ENERGY = np.linspace(-6.0, 8.0, 9)

@@ -16,8 +16,6 @@ from bandjax.photoemission.plan import as_axes, lateral_momentum
 from bandjax.structure import cubic_lattice, graphene, square_lattice, zincblende
 from bandjax.units import BOLTZMANN, FWHM_PER_SIGMA
 
-pytestmark = pytest.mark.slow  # minutes of compiling; not timed on an idle machine yet
-
 A, T = 3.9, 0.4  # the s band on a cubic lattice: ε = −2T (cos k_x A + cos k_y A + cos k_z A)
 SHARP = Instrument(photon_energy=100.0, fwhm_energy=0.0, fwhm_momentum=0.0, photon_momentum=False, escape_depth=15.0)
 ENERGY = np.linspace(-2.5, 0.2, 28)

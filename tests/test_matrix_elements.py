@@ -24,8 +24,6 @@ from bandjax.spectrum import coherent_lorentzians
 from bandjax.structure import cubic_lattice, graphene, zincblende
 from bandjax.units import BOHR
 
-pytestmark = pytest.mark.slow  # minutes of compiling; not timed on an idle machine yet
-
 SI = 5.431  # Å
 # (symbol, shell): effective nuclear charge and n* by hand from Slater's rules
 CHARGES = {
