@@ -1,11 +1,14 @@
 """Two runs side by side: what changed by more than the noise.
 
-A row spreads from the minimum to the median of its repeats. It has changed when the two spreads do not overlap: the
-median of the faster run lies below the minimum of the slower one. Everything else is "same", whatever the ratio.
+A row spreads from the minimum to the median of its repeats. It has changed when the two spreads do not overlap (the
+median of the faster run lies below the minimum of the slower one) and the minima differ by more than `NOISE`, by which
+two runs of the same program differ on a shared machine. Everything else is "same".
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+NOISE = 0.1  # part of a time
 
 
 class Change(NamedTuple):
@@ -31,9 +34,9 @@ def compare(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) 
         verdict = "same"
         if not b["right"]:
             verdict = "wrong"
-        elif b["median"] < a["seconds"]:
+        elif b["median"] < a["seconds"] and b["seconds"] < (1 - NOISE) * a["seconds"]:
             verdict = "faster"
-        elif a["median"] < b["seconds"]:
+        elif a["median"] < b["seconds"] and a["seconds"] < (1 - NOISE) * b["seconds"]:
             verdict = "slower"
         changes.append(Change(name, a["seconds"], b["seconds"], b["seconds"] / a["seconds"], verdict))
     changes += [Change(name, a["seconds"], nan, nan, "gone") for name, a in before.items() if name not in after]

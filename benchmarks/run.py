@@ -159,7 +159,8 @@ def show_changes(old: dict[str, Any], record: dict[str, Any]) -> None:
     if old["device"]["name"] != record["device"]["name"] or old["threads"] != record["threads"]:
         console.print(f"Another machine: old {key(old)}, new {key(record)}. Seconds do not compare.", highlight=False)
     table = Table(
-        title=f"against {key(old)}: changed = the spreads minimum … median do not overlap", title_justify="left"
+        title=f"against {key(old)}: changed = the spreads minimum … median do not overlap, and by more than a tenth",
+        title_justify="left",
     )
     for name in ("row", "old ms", "new ms", "new/old", "verdict"):
         table.add_column(name, justify="left" if name in ("row", "verdict") else "right")
