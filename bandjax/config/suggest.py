@@ -1,12 +1,13 @@
 """A commented configuration to start from, with choices taken from the map itself.
 
-Chosen from the data: the window (where the detector sees something), the binning, the normal-emission angle (from the
-map's symmetry, where the file does not state it) and the Fermi level on the table's scale (from a scan of the misfit).
+Chosen from the data: the window (where the detector sees something, and for a semiconductor up to its valence edge), the
+binning, the normal-emission angle (from the map's symmetry, where the file does not state it) and, from a scan of the
+misfit, the Fermi level on the table's scale, the direction of the slit and the inner potential.
 Chosen from the crystal: k_z broadening for three-dimensional ones, the direction of the slit for graphene.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -28,7 +29,11 @@ VOLUME_PIXELS = {"energy": 60, "lateral": 24}
 DEEPEST = 8.0  # eV below E_F: lower bands of sp3 tables are shallow fits
 ABOVE_EDGE = 0.2  # eV above E_F that are kept
 DARK = 0.3  # part of the median brightness below which a column is a detector's edge
+ABOVE_VALENCE = 0.3  # eV above the valence edge of a gapped map that are kept: what lies higher is no bulk valence band
 SCAN = (-1.2, 1.21, 0.15)  # eV around the guess: Fermi levels that are tried
+SLITS = ([1, 0, 0], [1, 1, 0])  # on (001)
+INNER_POTENTIALS = np.arange(4.0, 17.0, 2.0)  # eV
+KNOTS = {"pixels": 4, "energy": 0.45}  # distance of the weights' knots, in pixels and in eV
 SCAN_PIXELS = (24, 48)
 
 
@@ -55,21 +60,30 @@ def suggest(
     settings = _map_settings(raw, path, variable)
     data = load_map(path, settings)
     deep = bool(atoms.pbc[2])
+    edge = _edge(data)
+    if deep and edge < -ABOVE_VALENCE:
+        settings["energy"][1] = round(edge + ABOVE_VALENCE, 3)
+        data = load_map(path, settings)
     cut = len([d for d in data.dims if d != "energy"]) == 1 and not data.attrs.get("simulated")
     instrument = _instrument(data, values, atoms, deep)
     counts = are_counts(data)
     config: dict[str, Any] = {"map": settings, "model": model, "instrument": instrument}
-    config["table_prior"] = {"relative": 0.1, "least": 0.1}
+    rough = deep and not any("d" in shells for _, shells in values.spec.orbitals)  # sp3s* tables differ widely
+    config["table_prior"] = {"relative": 0.4, "least": 0.5} if rough else {"relative": 0.15, "least": 0.2}
     held = _fixed(values)
     if held:
         config["table_prior"]["fixed"] = held
     free = ["fermi_energy", "eta"]
     free += ["polar"] if "angle" in data.dims else []
     free += ["azimuth"] if not deep and "kx" in data.dims else []
-    free += ["inner_potential", "escape_depth", "eta_linear"] if deep else []
+    free += ["inner_potential", "escape_depth", "eta_linear", "eta_momentum"] if deep else []
     if cut:
         config["likelihood"] = {"kind": "scaled", **({"scale": 1.0} if counts else {}), "relative": 0.02}
-        config["weights"] = {"lateral": 8, "energy": 5}
+        pixels = max(data.sizes[d] for d in data.dims if d != "energy")
+        span = float(data["energy"][-1] - data["energy"][0])
+        config["weights"] = {
+            "lateral": int(np.clip(pixels // KNOTS["pixels"], 6, 32)), "energy": int(np.clip(span / KNOTS["energy"], 5, 20))
+        }  # fmt: skip
     else:
         config["likelihood"] = {"kind": "poisson" if counts else "scaled"}
         free += ["gain", "background"]
@@ -152,7 +166,8 @@ def _instrument(data: xr.DataArray, table: Table, atoms: Any, deep: bool) -> dic
     out["eta"] = 0.2 if hv > 300 else 0.12
     if deep:
         out["inner_potential"] = 12.0
-        out["escape_depth"] = round(10 * (143 / kinetic**2 + 0.054 * np.sqrt(kinetic)), 1)
+        out["escape_depth"] = round(float(10 * (143 / kinetic**2 + 0.054 * np.sqrt(kinetic))), 1)
+        out["surface"], out["slit"], out["eta_momentum"] = [0, 0, 1], SLITS[0], 0.05
     elif any("z" in shells for _, shells in table.spec.orbitals):
         corner = 4 * np.pi / (3 * float(np.linalg.norm(atoms.cell[0])))
         reach = float(np.abs(data[lateral]).max()) * (per_degree if lateral == "angle" else 1.0) if lateral else 0.0
@@ -213,18 +228,43 @@ def _align(config: dict[str, Any], data: xr.DataArray, table: Table, atoms: Any)
     trial = {k: dict(v) for k, v in config.items()}
     trial["likelihood"] = {"kind": "scaled", "scale": 1.0}
     trial["fit"] |= {"held_out": 0.0, "kz_points": min(5, trial["fit"]["kz_points"])}
-    problem = build_in_memory(trial, coarse)
-    parts, transform = prepare(coarse, problem)
+    levels = guess + np.arange(*SCAN)
+    scanned = [trial["instrument"].get("slit")]
+    if "inner_potential" in trial["instrument"]:
+        scanned = list(SLITS)
+    best = (np.inf, {})
+    for slit in scanned:
+        trial["instrument"] |= {} if slit is None else {"slit": slit}
+        misfit = _misfit(trial, coarse)
+        own = min(
+            ((misfit({"fermi_energy": float(e)}), {"fermi_energy": float(e)}) for e in levels), key=lambda t: t[0]
+        )
+        if "inner_potential" in trial["instrument"]:
+            near = own[1]["fermi_energy"] + np.array([-0.3, -0.15, 0.0, 0.15, 0.3])
+            pairs = [{"fermi_energy": float(e), "inner_potential": float(v)} for e in near for v in INNER_POTENTIALS]
+            own = min(((misfit(p), p) for p in pairs), key=lambda t: t[0])
+        if own[0] < best[0]:
+            best = (own[0], own[1] | ({} if slit is None else {"slit": slit}))
+    if not np.isfinite(best[0]):
+        raise ValueError(
+            f"The map must be comparable with {config['model']['material']}, but no Fermi level gives an image."
+        )
+    config["instrument"] |= {k: round(v, 3) if isinstance(v, float) else v for k, v in best[1].items()}
+
+
+def _misfit(config: dict[str, Any], data: xr.DataArray) -> Callable[[Mapping[str, float]], float]:
+    """−log L of a configuration's start with some numbers changed."""
+    problem = build_in_memory(config, data)
+    parts, transform = prepare(data, problem)
     cost = jax.jit(make_objective(problem, parts, transform).cost)
     seen = [observed(p, broadening=0.25) for p in parts]
     centre = dict(zip(transform.names, transform.centre, strict=True))
-    tried = guess + np.arange(*SCAN)
-    found = []
-    for level in tried:
-        u = jnp.asarray(start_vector(transform, {**centre, "fermi_energy": float(level)}))
-        found.append(float(cost(u, seen, jnp.asarray(0.25))))
-    best = float(tried[int(np.nanargmin(found))])
-    config["instrument"]["fermi_energy"] = round(best, 3)
+
+    def misfit(changes: Mapping[str, float]) -> float:
+        found = float(cost(jnp.asarray(start_vector(transform, {**centre, **changes})), seen, jnp.asarray(0.25)))
+        return found if np.isfinite(found) else np.inf
+
+    return misfit
 
 
 def build_in_memory(config: Mapping[str, Any], data: xr.DataArray) -> Any:

@@ -36,7 +36,9 @@ NOTES = {
     "photon_momentum": "the normal-emission angle taken from the map's symmetry already contains it",
     "fermi_energy": "start: smallest misfit of a scan; on the energy scale of the table",
     "escape_depth": "start: the universal curve of Seah and Dench",
-    "slit": "direction of the slit in the crystal; here normal to Γ–K",
+    "surface": "outward normal (hkl); (001) is assumed",
+    "slit": "direction of the slit in the crystal: for graphene normal to Γ–K, on (001) the better of [1, 0, 0] and [1, 1, 0]",
+    "inner_potential": "start: smallest misfit of a scan",
     "origin": "1/Å: K, from which momenta and angles are counted",
     "polar": "slit angle of normal emission: stated by the file, or from the map's symmetry",
 }
