@@ -17,9 +17,11 @@ from bandjax.config import build, fit, read_config, structure_of, suggest
 from bandjax.config.build import LATTICES, tables_of
 from bandjax.hamiltonian import tight_binding
 from bandjax.inference import FitResult
+from bandjax.inference.parameters import all_values, make_transform
+from bandjax.inference.problem import prepare
 from bandjax.io import read, write_atomically, write_map
 from bandjax.materials import list_parameters
-from bandjax.photoemission import arpes_image, as_axes
+from bandjax.photoemission import QUANTITIES, arpes_image, as_axes
 from bandjax.results import provenance_of, read_result, result_dataset, valence_bands, write_result
 from bandjax.spectrum import bands, k_path
 
@@ -91,15 +93,15 @@ def simulate(options: argparse.Namespace) -> Any:
             f"File {options.config} must have a section [simulate] with axes, or `--like MAP` must be given."
         )
     order = as_axes(axes)
-    empty = xr.DataArray(
-        np.zeros(order.shape), dims=order.names, coords={n: axes[n] for n in order.names}, attrs={"photon_energy": 1.0}
-    )
+    empty = xr.DataArray(np.zeros(order.shape), dims=order.names, coords={n: axes[n] for n in order.names})
+    if "maps" in config:
+        raise ValueError("`bandjax simulate` makes one map: the configuration must have [map], not [[maps]].")
     config = {k: v for k, v in config.items() if k != "weights"}
-    empty.attrs = {} if "photon_energy" in config.get("instrument", {}) else empty.attrs
     problem = build(config, maps={"map": empty}).problem
-    model = problem.model_of({n: p.value for n, p in problem.parameters.items()})
-    numbers = {n: p.value for n, p in problem.parameters.items() if hasattr(problem.instrument, n)}
-    instrument = problem.instrument.replace(**numbers)  # type: ignore[union-attr]
+    transform = make_transform(problem.parameters)
+    truth = {n: float(v) for n, v in all_values(transform, np.asarray(transform.centre)).items()}
+    model = problem.model_of({n: v for n, v in truth.items() if n not in QUANTITIES})
+    instrument = problem.instrument.replace(**{n: v for n, v in truth.items() if n in QUANTITIES})  # type: ignore[union-attr]
     kz_points = problem.kz_points
     mean = np.asarray(arpes_image(model, instrument, axes, method=problem.method, kz_points=kz_points))
     if (mean < 0).any():
@@ -114,8 +116,8 @@ def simulate(options: argparse.Namespace) -> Any:
         "ky": "1/angstrom",
     }
     data = xr.DataArray(counts, dims=order.names, coords={n: (n, axes[n], {"units": units[n]}) for n in order.names})
-    truth = {n: float(p.value) for n, p in problem.parameters.items()}
     data.attrs = {
+        **{k: json.dumps(v) if isinstance(v, dict) else v for k, v in provenance_of(options.seed, config).items()},
         "simulated": 1, "note": "simulated by bandjax, no measurement", "energy_reference": "fermi", "seed": options.seed,
         "photon_energy": float(instrument.photon_energy), "work_function": float(instrument.work_function),
         "truth": json.dumps(truth), "mean_counts": float(mean.mean()),
@@ -149,8 +151,9 @@ def run_fit(
     prepared = build(config, files, folder=folder)
     out.mkdir(parents=True, exist_ok=True)
     state = out / STATE
-    if not getattr(options, "resume", False):
-        state.unlink(missing_ok=True)
+    if not getattr(options, "resume", False) and state.exists():
+        prepare(prepared.maps, prepared.problem)  # an interrupted fit is given up only for one that can start
+        state.unlink()
     with _Progress(options, prepared) as progress:
         result = fit(prepared.maps, prepared.problem, progress=progress, state_file=state, **prepared.options)
     provenance = provenance_of(prepared.problem.seed, config, source_files=", ".join(map(os.fspath, files)))

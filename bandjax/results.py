@@ -73,7 +73,7 @@ def result_dataset(result: FitResult, *, provenance: Mapping[str, Any] | None = 
 
     Args:
         result: The fit.
-        provenance: Attributes to keep (see `provenance`); None collects them here.
+        provenance: Attributes to keep (see `provenance_of`); None collects them here.
 
     Returns:
         Variables data, model, residual, widening (factor on the noise's variance; with several maps `<name>_<map>`), value, standard_error, bootstrap_error,
@@ -221,7 +221,7 @@ def _bands(result: FitResult, model: Any, name: str) -> tuple[np.ndarray, ...] |
     elif "angle" in lateral:
         hv = jnp.asarray(float(instrument.photon_energy))
         along = [
-            np.asarray(lateral_momentum(instrument, axes, jnp.asarray(e), hv)[1])[:, 0]
+            np.asarray(lateral_momentum(instrument, axes, jnp.asarray(e), hv)[1])[:, 0] - instrument.origin[0]
             for e in (axes.energy[0], axes.energy[len(axes.energy) // 2], axes.energy[-1])
         ]
         low, high, count = min(map(np.min, along)), max(map(np.max, along)), len(lateral["angle"])

@@ -200,5 +200,9 @@ def test_user_table_that_is_not_there(tmp_path):
 
 
 def test_turned_model_keeps_its_checks():
-    with pytest.raises((TypeError, ValueError)):
+    with pytest.raises((TypeError, ValueError), match=r"shape|dimension"):
         rotated(GRAPHENE, np.eye(2))
+    lattice = tight_binding(square_lattice(), load_parameters("square", "two_orbital"), spin_orbit=False)
+    c, s = np.cos(0.35), np.sin(0.35)
+    with pytest.raises(ValueError, match="incomplete one"):
+        rotated(lattice, np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]))

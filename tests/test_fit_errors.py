@@ -86,8 +86,8 @@ def test_files_that_are_missing_cut_short_or_of_no_known_format(tmp_path, capsys
     ("old", "new", "sentence"),
     [
         ('"eta", "gain"', '"etta", "gain"', "Did you mean 'eta'?"),
-        ("eta = 0.15", "eta = 0.0", "`eta` must lie between 0.0001"),
-        ("eta = 0.15", "eta = -0.1", "`eta` must lie between 0.0001"),
+        ("eta = 0.15", "eta = 0.0", "`eta` must lie between 0.002"),
+        ("eta = 0.15", "eta = -0.1", "`eta` must lie between 0.002"),
         ("eta = 0.15", "etha = 0.15", "Did you mean 'eta'?"),
         ("[fit]", "[fitt]", "Did you mean 'fit'?"),
         ('material = "square"', 'material = "squere"', "Did you mean 'square'?"),

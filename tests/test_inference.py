@@ -8,6 +8,7 @@ import xarray as xr
 from scipy.optimize import lsq_linear
 
 import bandjax as bj
+from bandjax.inference import bands_along_cut
 from bandjax.inference.least_squares import minimise
 from bandjax.inference.likelihood import Likelihood, cost_and_score, noise_scale, pixel_variance
 from bandjax.inference.linear import (
@@ -67,6 +68,7 @@ def problem_of(parameters, atoms, table, instrument, options):
         Parameter(0.4, lower=0.0, sigma=0.2),
         Parameter(0.7, lower=0.0, upper=1.0, sigma=0.1),
         Parameter(-3.0),
+        Parameter(-0.4, upper=0.0, sigma=0.2),
     ],
 )
 def test_transform_goes_there_and_back(parameter):
@@ -76,6 +78,8 @@ def test_transform_goes_there_and_back(parameter):
         assert np.allclose(free_values(transform, jnp.asarray(u)), value, rtol=1e-12)
     assert np.allclose(start_vector(transform), 0.0, atol=1e-12)
     slope = jax.jacfwd(lambda u: free_values(transform, u))(jnp.zeros(1))[0, 0]
+    far = [float(free_values(transform, jnp.array([u]))[0]) for u in (-30.0, 30.0)]
+    assert parameter.lower <= min(far) and max(far) <= parameter.upper
     assert np.isclose(slope, transform.scale[0])  # one unit of u moves the parameter by its scale at the start
 
 
@@ -115,6 +119,42 @@ def test_noise_is_measured_from_the_data():
     assert noise_scale(data, mask) == pytest.approx(2.5, rel=0.1)  # 9,600 pixels: the median is good to a few per cent
     variance = pixel_variance(data, mask, Likelihood("scaled"))
     assert np.mean((data - smooth) ** 2 / variance) == pytest.approx(1.0, rel=0.1)
+
+
+def test_noise_is_measured_where_most_of_the_map_is_dark():
+    """Poisson counts, a third of the map a hundred times brighter than the rest."""
+    mean = np.where(np.linspace(0, 1, 120)[None, :] < 0.37, 1000.0, 10.0) * np.ones((80, 1))
+    data = np.random.default_rng(2).poisson(mean).astype(float)
+    assert noise_scale(data, np.ones_like(data, bool)) == pytest.approx(1.0, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"broadening": (-0.4,)}, "`broadening` must be > 0"),
+        ({"kz_points": 0}, "`kz_points` must be a whole number"),
+        ({"block": 0}, "`block` must be a whole number"),
+        ({"window": 0.01}, "`window` must leave levels"),
+    ],
+)
+def test_options_that_are_no_such_thing(options, sentence):
+    table, atoms, instrument, parameters, others = square_problem(**options)
+    data = simulate(atoms, table, instrument)
+    data = data.assign_coords(energy=data.energy + (20.0 if "window" in options else 0.0))
+    with pytest.raises(ValueError, match=sentence):
+        prepare(data, problem_of(parameters, atoms, table, instrument, others))
+
+
+def test_bands_along_a_cut_count_from_the_origin():
+    """Graphene around K: the Dirac point lies at kx = 0 of a map that is centred there."""
+    atoms, table = bj.graphene(), bj.load_parameters("graphene", "pz")
+    corner = 4 * np.pi / (3 * 2.46)
+    instrument = bj.Instrument(photon_energy=60.0, slit=(1, 0, 0), origin=(corner, 0.0), photon_momentum=False)
+    model = bj.tight_binding(atoms, table, spin_orbit=False)
+    away = bands_along_cut(model, instrument.replace(origin=(0.0, 0.0)), np.array([corner]))[0]
+    found = bands_along_cut(model, instrument, np.array([0.0]))[0]
+    np.testing.assert_allclose(found, away, atol=1e-6)
+    assert np.ptp(found) < 0.3 < np.ptp(bands_along_cut(model, instrument, np.array([0.4]))[0])
 
 
 def test_nonnegative_solution_agrees_with_scipy():
@@ -158,7 +198,17 @@ def test_gradient_and_fisher_of_the_objective():
     ])  # fmt: skip
     assert np.abs(numeric).max() > 1
     assert np.allclose(gradient, numeric, rtol=1e-5, atol=1e-4 * np.abs(numeric).max())
-    assert np.linalg.eigvalsh(fisher).min() > 0
+    jacobian = np.array([
+        (np.asarray(objective.predict(u + h, obs, 0.0)[0][0]) - np.asarray(objective.predict(u - h, obs, 0.0)[0][0])).ravel() / 2e-5
+        for h in 1e-5 * np.eye(u.size)
+    ])  # fmt: skip
+    mean = np.asarray(objective.predict(u, obs, 0.0)[0][0]).ravel()
+    assert mean.min() > 0.05  # below, the Poisson −log L is continued as a parabola
+    slope = np.array([
+        (free_values(transform, u + h) - free_values(transform, u - h)) / 2e-5 for h in 1e-5 * np.eye(u.size)
+    ])  # fmt: skip
+    expected = (jacobian / mean) @ jacobian.T + (slope / transform.sigma**2) @ slope.T
+    assert np.allclose(fisher, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
 
 
 def test_gradient_with_projected_weights():
@@ -219,6 +269,12 @@ def test_masked_pixels_do_not_matter():
     b = bj.fit(poisoned.where(spoiled.notnull()), problem, bootstrap_draws=0)
     assert a.values == b.values
     assert a.values["t"] != bj.fit(data, problem, bootstrap_draws=0).values["t"]
+    parts, transform = prepare(spoiled, problem)
+    objective, u = make_objective(problem, parts, transform), jnp.asarray(start_vector(transform))
+    other = parts[0]._replace(data=np.where(parts[0].fitted, parts[0].data, 1e6))
+    for width in (0.0, 0.3):
+        seen = [[observed(p, broadening=width)] for p in (parts[0], other)]
+        assert objective.cost(u, seen[0], jnp.asarray(width)) == objective.cost(u, seen[1], jnp.asarray(width))
 
 
 def test_interrupted_fit_goes_on(tmp_path):

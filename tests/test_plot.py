@@ -51,6 +51,7 @@ def pixels(figure, tmp_path) -> np.ndarray:
 def test_a_figure_is_drawn(make, tmp_path):
     image = pixels(make(dataset()), tmp_path)
     assert (image < 0.9).any(axis=-1).mean() > 0.02
+    assert np.unique((image * 255).astype(int).reshape(-1, 3), axis=0).shape[0] > 30  # grey panels alone have a few
 
 
 def test_data_and_model_have_the_same_colours_and_the_residual_is_symmetric():

@@ -102,8 +102,11 @@ def _window(data: xr.DataArray, axis: str, limits: Sequence[float], path: Any) -
 
 def _without(data: xr.DataArray, box: Mapping[str, Sequence[float]]) -> xr.DataArray:
     inside = xr.ones_like(data, dtype=bool)
-    for axis, (low, high) in box.items():
+    for axis, limits in box.items():
         checks.one_of("exclude", axis, list(map(str, data.dims)))
+        if np.size(limits) != 2:
+            raise ValueError(f"[map] `exclude` must give `{axis}` as [low, high], but gives {limits!r}.")
+        low, high = limits
         inside = inside & (data[axis] >= low) & (data[axis] <= high)
     return data.where(~inside)
 
@@ -207,7 +210,13 @@ def tables_of(model: Mapping[str, Any], folder: str | os.PathLike[str] = ".") ->
 def structure_of(model: Mapping[str, Any], table: Table, folder: str | os.PathLike[str] = ".") -> ase.Atoms:
     """Crystal of a [model] section: a structure file, a lattice of the package, or zinc blende."""
     if "structure" in model:
-        found = ase.io.read(Path(folder) / model["structure"])
+        path = Path(folder) / model["structure"]
+        if not path.is_file():
+            raise FileNotFoundError(f"File {path} ([model] `structure`) does not exist.")
+        try:
+            found = ase.io.read(path)
+        except Exception as error:  # every reader of ase raises its own kinds
+            raise ValueError(f"File {path} must be a structure that ASE reads, but is not ({error}).") from error
         return found if isinstance(found, ase.Atoms) else found[0]
     a = model.get("a", table.spec.lattice_constant)
     shells = {s for _, own in table.spec.orbitals for s in own}
@@ -274,6 +283,16 @@ def _instrument(section: Mapping[str, Any], data: xr.DataArray) -> Instrument:
     for name in ("photon_energy", "work_function", "temperature"):
         if name not in numbers and name in data.attrs:
             numbers[name] = float(data.attrs[name])
+    if "photon_energy" not in numbers and "hv" in data.dims:
+        numbers["photon_energy"] = float(data["hv"].mean())
+    if "photon_energy" not in numbers:
+        raise ValueError(
+            "The photon energy must be stated by the map, or as `photon_energy` (eV) in [instrument] or [map], but is not."
+        )
+    for key, value in numbers.items():
+        wanted = str if isinstance(getattr(Instrument(), key, 0.0), str) else None
+        if isinstance(value, str) and wanted is None:
+            raise ValueError(f"[instrument] must give `{key}` as a number, but gives {value!r}.")
     static = ("surface", "slit", "polarisation", "origin")
     numbers = {k: tuple(v) if k in static else v for k, v in numbers.items()}
     numbers = {k: float(v) if isinstance(v, int) and not isinstance(v, bool) else v for k, v in numbers.items()}

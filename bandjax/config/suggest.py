@@ -45,7 +45,7 @@ def suggest(
     Args:
         path: The map.
         material: Such as "InAs", "graphene", "bilayer graphene".
-        table: Such as "boykin2004"; None takes the last of the package that has spin-orbit constants for it.
+        table: Such as "boykin2004"; None takes the last that the package lists for it.
         variable: Which map, where the file holds several.
 
     Raises:
@@ -57,6 +57,10 @@ def suggest(
     values, _ = tables_of(model)
     atoms = structure_of(model, values)
     raw = read(path, variable=variable)
+    if "energy" not in raw.dims:
+        raise ValueError(f"File {path} must have an energy axis, but has {', '.join(map(str, raw.dims))}.")
+    if not bool((raw > 0).any()):
+        raise ValueError(f"File {path} must hold counts, but no value of it is above zero.")
     settings = _map_settings(raw, path, variable)
     data = load_map(path, settings)
     deep = bool(atoms.pbc[2])
@@ -153,6 +157,11 @@ def _instrument(data: xr.DataArray, table: Table, atoms: Any, deep: bool) -> dic
             out[name] = float(data.attrs[name])
     hv = float(np.mean(data["hv"])) if "hv" in data.dims else out.get("photon_energy", 21.2)
     if "photon_energy" not in out:
+        if deep and "hv" not in data.dims:
+            raise ValueError(
+                "The map must state its photon energy (attribute `photon_energy`, eV) to place a three-dimensional "
+                "crystal's k_z, but does not; add it to the file."
+            )
         out["photon_energy"] = hv
     kinetic = hv - out.get("work_function", 4.5)
     if "angle" in data.dims:

@@ -40,6 +40,7 @@ NOTES = {
     "slit": "direction of the slit in the crystal: for graphene normal to Γ–K, on (001) the better of [1, 0, 0] and [1, 1, 0]",
     "inner_potential": "start: smallest misfit of a scan",
     "origin": "1/Å: K, from which momenta and angles are counted",
+    "photon_energy": "21.2 where the file states none: put yours",
     "polar": "slit angle of normal emission: stated by the file, or from the map's symmetry",
 }
 

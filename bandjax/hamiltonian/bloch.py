@@ -30,7 +30,7 @@ def bloch_hamiltonian(model: Model, k: jax.Array) -> jax.Array:
     real = jnp.zeros((size, size), model.dtype)
     imaginary = jnp.zeros((size, size), model.dtype)
     for hopping, vector, rows, columns in _placed(model):
-        phase = vector @ k.astype(model.dtype)
+        phase = jnp.matmul(vector, k.astype(model.dtype), precision="highest")
         if size <= DENSE_LIMIT:
             t = jnp.zeros((hopping.shape[0], size, size), model.dtype)
             t = t.at[np.arange(hopping.shape[0])[:, None, None], rows, columns].set(hopping)

@@ -2,7 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from bandjax.checks import is_concrete
 from bandjax.hamiltonian.model import Model
 from bandjax.hamiltonian.slater_koster import angular_momentum, quadrupoles, vectors
 from bandjax.materials import SHELLS
@@ -12,18 +14,31 @@ def rotated(model: Model, rotation: jax.Array) -> Model:
     """The model in axes turned by `rotation` (v_new = rotation @ v), so that p_x points along the new x.
 
     Shells that hold only some orbitals of their l ("pz", "eg", "z") must be mapped onto themselves by the rotation;
-    "z" and "s" shells always pass. The spin stays quantised along the old z: sums over both spins do not see it.
+    "z" and "s" shells always pass, and a concrete rotation is checked. The spin stays quantised along the old z: sums over both spins do not see it.
 
     Args:
         model: Tight-binding model.
         rotation: Orthogonal matrix with determinant 1, shape (3, 3), possibly traced.
+
+    Raises:
+        ValueError: a concrete rotation does not keep an incomplete shell.
     """
     rotation = jnp.asarray(rotation, model.dtype)
     turn = [_atom_rotation(model, atom, rotation) for atom in range(model.topology.n_atom)]
-    onsite = tuple(d @ h @ d.T for d, h in zip(turn, model.onsite, strict=True))
+    for d in turn:
+        if is_concrete(d) and np.abs(np.asarray(d @ d.T) - np.eye(len(d))).max() > 1e-4:
+            raise ValueError(
+                "Argument `rotation` must map the model's shells onto themselves, but turns an incomplete one "
+                f"({', '.join(sorted({o.shell for o in model.topology.orbitals}))}) out of itself."
+            )
+    onsite = tuple(
+        jnp.einsum("ab,bc,dc->ad", d, h, d, precision="highest") for d, h in zip(turn, model.onsite, strict=True)
+    )
     coupling = model.spin_orbit
     if coupling is not None:
-        coupling = tuple(jnp.einsum("ab,sbtc,dc->satd", d, h, d) for d, h in zip(turn, coupling, strict=True))
+        coupling = tuple(
+            jnp.einsum("ab,sbtc,dc->satd", d, h, d, precision="highest") for d, h in zip(turn, coupling, strict=True)
+        )
     hopping = []
     for group, blocks in zip(model.topology.groups, model.hopping, strict=True):
         di, dj = turn[group.i[0]], turn[group.j[0]]  # all atoms of a group have the same shells

@@ -5,7 +5,7 @@ import numpy as np
 
 from bandjax.hamiltonian import Model
 from bandjax.photoemission import Instrument
-from bandjax.photoemission.kinematics import laboratory_rotation
+from bandjax.photoemission.kinematics import laboratory_rotation, wave_number
 from bandjax.photoemission.plan import band_shift, central_kz, laboratory_model
 from bandjax.spectrum import bands, effective_masses
 
@@ -47,7 +47,7 @@ def bands_along_cut(
     Args:
         model: Model in crystal axes.
         instrument: Orientation, photon energy, inner potential, Fermi energy.
-        kx: Momenta along the slit in 1/Å, shape (kx,).
+        kx: Momenta along the slit in 1/Å, counted from the instrument's `origin`, shape (kx,).
         energy: Take every band's k_z at this energy (E − E_F) instead.
 
     Returns:
@@ -62,14 +62,14 @@ def bands_along_cut(
     for _ in range(3 if energy is None else 1):
         kinetic = float(hv) - float(instrument.work_function) + np.clip(guess, kinetic_limit, None)
         along = np.broadcast_to(kx[:, None], guess.shape)
-        ky = (
-            -np.sin(np.deg2rad(float(instrument.tilt))) * np.sqrt(np.maximum(0.262468 * kinetic - along**2, 0.0)) - q[1]
-        )
+        rest = np.maximum(np.asarray(wave_number(kinetic)) ** 2 - (along + q[0]) ** 2, 0.0)
+        ky = -np.sin(np.deg2rad(float(instrument.tilt))) * np.sqrt(rest) - q[1]
         outside = jnp.asarray(np.stack([along + q[0], ky + q[1]], axis=-1))
         kz = np.asarray(
             central_kz(instrument, outside, jnp.asarray(kinetic - float(hv) + float(instrument.work_function)), hv)
         )
-        k = np.stack([along, ky, kz], axis=-1)
+        k = np.stack([along + instrument.origin[0], ky + instrument.origin[1], kz], axis=-1)
         energies = np.asarray(bands(lab, k.reshape(-1, 3))).reshape(kx.size, n, n) - float(instrument.fermi_energy)
         guess = np.stack([energies[:, b, b] for b in range(n)], axis=1)
-    return np.sort(guess, axis=1), kz
+    order = np.argsort(guess, axis=1)
+    return np.take_along_axis(guess, order, axis=1), np.take_along_axis(kz, order, axis=1)

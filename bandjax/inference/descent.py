@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,6 +63,8 @@ class Descent:
         """Descend from `u` until an undamped step promises less than `tolerance`, at most `steps` trials."""
         width = jnp.asarray(float(broadening))
         state = least_squares.start_state(lambda v: self._linearise(v, obs, width), u)
+        if not np.isfinite(state.cost):
+            raise ValueError(f"The start of a fit must give a finite −log posterior, but gives {float(state.cost)}.")
         for _ in range(steps):
             if bool(state.done) or float(state.decrement) < tolerance:
                 return state._replace(done=jnp.asarray(True))
@@ -102,7 +105,7 @@ class StateFile:
             with np.load(self.path, allow_pickle=False) as file:
                 saved = {name: file[name] for name in file.files}
             found = str(saved["fingerprint"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"File {self.path} must hold the state of a fit, but cannot be read ({error}).") from error
         if found != self.fingerprint:
             raise ValueError(
@@ -137,10 +140,15 @@ class StateFile:
 
 
 def _fingerprint(problem: Problem, parts: list[Part], transform: Transform) -> str:
-    """Digest of what makes a fit the same: data, free parameters with starts and priors, and stages."""
-    digest = hashlib.sha256(repr((transform.names, problem.broadening, problem.weights, problem.held_out)).encode())
-    for array in (transform.centre, transform.prior, transform.sigma):
+    """Digest of what makes a fit the same: parameters, model at the start, instruments, noise, plans, options, data."""
+    options = (problem.broadening, problem.weights, problem.held_out, problem.block, problem.seed, problem.inflate)
+    digest = hashlib.sha256(repr((options, transform.names, transform.held, transform.tied)).encode())
+    model = problem.model_of({n: p.value for n, p in problem.parameters.items()})
+    bounds = (transform.centre, transform.lower, transform.upper, transform.prior, transform.sigma)
+    for array in (*bounds, *jax.tree.leaves(model)):
         digest.update(np.ascontiguousarray(array).tobytes())
     for part in parts:
-        digest.update(np.ascontiguousarray(part.data).tobytes())
+        digest.update(repr((part.name, part.plan, part.instrument, part.likelihood)).encode())
+        for array in (part.data, part.variance, part.fitted):
+            digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

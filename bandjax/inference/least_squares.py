@@ -64,7 +64,8 @@ def accept(state: State, u: jax.Array, gain: jax.Array, linearised: tuple, toler
     shrink = jnp.clip(1 - (2 * gain - 1) ** 3, 0.1, 2.0)
     damping = jnp.maximum(state.damping * shrink, 1e-12)
     decrement = _decrement(gradient, fisher)
-    small = (decrement < tolerance) | (state.cost - cost < 0.1 * tolerance)
+    stalled = (state.cost - cost < 0.1 * tolerance) & (state.damping < 1.0)  # a small gain of a damped step is no end
+    small = (decrement < tolerance) | stalled
     return State(
         u,
         cost,

@@ -47,7 +47,7 @@ def check_likelihood(likelihood: Likelihood) -> Likelihood:
 
 
 def noise_scale(data: np.ndarray, mask: np.ndarray) -> float:
-    """Variance per count from the finest structure: median of the mixed second difference, squared, over the mean.
+    """Variance per count from the finest structure: median of the mixed second difference over √(level), squared.
 
     d_ij − d_i+1,j − d_i,j+1 + d_i+1,j+1 has four times a pixel's variance where the image is smooth on the scale of a
     pixel; the median ignores the few places where it is not.
@@ -60,8 +60,10 @@ def noise_scale(data: np.ndarray, mask: np.ndarray) -> float:
         raise ValueError(
             "The noise cannot be measured: the map must have neighbouring pixels with data; give `likelihood.scale`."
         )
-    spread = np.median(np.abs(corner[valid])) / 0.6745 / 2
-    return float(max(spread**2 / np.mean(data[mask]), 1e-12))
+    level = (last[:, :-1, :-1] + last[:, 1:, :-1] + last[:, :-1, 1:] + last[:, 1:, 1:]) / 4
+    bright = valid & (level > 0.02 * np.mean(data[mask]))
+    relative = np.abs(corner[bright]) / np.sqrt(level[bright])  # the noise goes with the brightness of its own place
+    return float(max((np.median(relative) / 0.6745 / 2) ** 2, 1e-12))
 
 
 def pixel_variance(data: np.ndarray, mask: np.ndarray, likelihood: Likelihood) -> np.ndarray:

@@ -165,25 +165,27 @@ def start_vector(transform: Transform, values: Mapping[str, float] | None = None
     """Unconstrained numbers of the start, or of other values of the free parameters."""
     x = np.array([values[n] for n in transform.names]) if values is not None else transform.centre
     t = transform
-    both, low = np.isfinite(t.lower) & np.isfinite(t.upper), np.isfinite(t.lower) & ~np.isfinite(t.upper)
+    both, low, high = _bounded(t)
     u = (x - t.centre) / t.scale
     with np.errstate(divide="ignore", invalid="ignore"):
         share = (x - t.lower) / (t.upper - t.lower)
         u = np.where(both, np.log(share / (1 - share)) - _logit_centre(t), u)
         u = np.where(low, np.log((x - t.lower) / (t.centre - t.lower)), u)
-    return np.where(both | low, u / _slope(t), u)
+        u = np.where(high, np.log((t.upper - x) / (t.upper - t.centre)), u)
+    return np.where(both | low | high, u / _slope(t), u)
 
 
 def free_values(transform: Transform, u: jax.Array) -> jax.Array:
     """Physical values of the free parameters, (parameter,)."""
     t = transform
-    both, low = np.isfinite(t.lower) & np.isfinite(t.upper), np.isfinite(t.lower) & ~np.isfinite(t.upper)
+    both, low, high = _bounded(t)
     lower, upper = np.where(np.isfinite(t.lower), t.lower, 0.0), np.where(np.isfinite(t.upper), t.upper, 1.0)
-    linear = t.centre + t.scale * u
     steep = u * _slope(t)
     logistic = lower + (upper - lower) * jax.nn.sigmoid(steep + np.where(both, _logit_centre(t), 0.0))
-    exponential = lower + (t.centre - lower) * jnp.exp(jnp.where(low, steep, 0.0))
-    return jnp.where(both, logistic, jnp.where(low, exponential, linear))
+    growing = jnp.exp(jnp.where(low | high, steep, 0.0))
+    above, below = lower + (t.centre - lower) * growing, upper - (upper - t.centre) * growing
+    x = jnp.where(high, below, t.centre + t.scale * u)
+    return jnp.where(both, logistic, jnp.where(low, above, x))
 
 
 def all_values(transform: Transform, x: jax.Array) -> dict[str, jax.Array]:
@@ -204,11 +206,17 @@ def _logit_centre(t: Transform) -> np.ndarray:
         return np.where(np.isfinite(share), np.log(share / (1 - share)), 0.0)
 
 
+def _bounded(t: Transform) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which parameters have both bounds, only a lower one, only an upper one."""
+    low, high = np.isfinite(t.lower), np.isfinite(t.upper)
+    return low & high, low & ~high, high & ~low
+
+
 def _slope(t: Transform) -> np.ndarray:
     """du_bounded/du that makes one unit of u about one `scale` of the parameter at the start."""
     with np.errstate(divide="ignore", invalid="ignore"):
         share = (t.centre - t.lower) / (t.upper - t.lower)
         logistic = t.scale / ((t.upper - t.lower) * share * (1 - share))
-        exponential = t.scale / (t.centre - t.lower)
-    both, low = np.isfinite(t.lower) & np.isfinite(t.upper), np.isfinite(t.lower) & ~np.isfinite(t.upper)
-    return np.where(both, logistic, np.where(low, exponential, 1.0))
+        above, below = t.scale / (t.centre - t.lower), -t.scale / (t.upper - t.centre)
+    both, low, high = _bounded(t)
+    return np.where(both, logistic, np.where(low, above, np.where(high, below, 1.0)))

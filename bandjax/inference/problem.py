@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 from scipy.ndimage import gaussian_filter1d
 
+from bandjax import checks
 from bandjax.checks import nearest
 from bandjax.hamiltonian import Model, tight_binding
 from bandjax.inference.likelihood import Likelihood, check_likelihood, cost_and_score, pixel_variance
@@ -113,9 +114,11 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
         ValueError: maps and instruments do not match, a parameter is not known (the nearest is given), the
             likelihood does not go with projected weights, or a map has no pixel with data.
     """
+    _check_options(problem)
     maps = dict(data) if isinstance(data, Mapping) and not isinstance(data, xr.DataArray) else {"map": data}
     transform = make_transform(problem.parameters)
     _check_names(problem, list(maps))
+    start_values = {n: float(v) for n, v in all_values(transform, jnp.asarray(transform.centre)).items()}
     parts = []
     for index, (name, array) in enumerate(maps.items()):
         instrument = _of_map(problem.instrument, name)
@@ -136,8 +139,8 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
                 f"Map `{name}` must be a cut with the 'scaled' likelihood for projected weights, but has axes {axes.names} and {likelihood.kind!r}."
             )
         held = mask & _blocks(values.shape, problem.held_out, problem.block, problem.seed + index)
-        start = dataclasses.replace(instrument, **_instrument_values(problem, name))
-        model = problem.model_of({n: p.value for n, p in problem.parameters.items()})
+        start = dataclasses.replace(instrument, **_instrument_values(start_values, name))
+        model = problem.model_of({n: v for n, v in start_values.items() if n.rsplit(".", 1)[-1] not in QUANTITIES})
         free = {n.rsplit(".", 1)[-1] for n in transform.names} | {n.rsplit(".", 1)[-1] for n, *_ in transform.tied}
         plan = plan_image(
             model, start, axes, method=problem.method, kz_points=problem.kz_points, window=problem.window,
@@ -193,13 +196,7 @@ def make_objective(problem: Problem, parts: list[Part], transform: Transform) ->
 
     def settings(u: jax.Array, part: Part, broadening: jax.Array) -> tuple[Model, Instrument]:
         values = all_values(transform, free_values(transform, u))
-        shared = {n: v for n, v in values.items() if n in QUANTITIES}
-        own = {
-            n.split(".", 1)[1]: v
-            for n, v in values.items()
-            if n.startswith(part.name + ".") and n.split(".", 1)[1] in QUANTITIES
-        }
-        instrument = dataclasses.replace(part.instrument, **{**shared, **own})
+        instrument = dataclasses.replace(part.instrument, **_instrument_values(values, part.name))
         wide = jnp.sqrt(instrument.fwhm_energy**2 + broadening**2)
         rest = {n: v for n, v in values.items() if n not in QUANTITIES and n.rsplit(".", 1)[-1] not in QUANTITIES}
         return problem.model_of(rest), dataclasses.replace(instrument, fwhm_energy=wide)
@@ -214,7 +211,9 @@ def make_objective(problem: Problem, parts: list[Part], transform: Transform) ->
     def projected(part: Part, bright: jax.Array, obs: Observed) -> Projected:
         """The best linear coefficients for given images, the last of which is 1 (the background)."""
         signed = (False,) * (len(bright) - 1) + (True,)
-        return project(bright, part.bases, obs.data, obs.weight, ridge=problem.weights.ridge, signed=signed)
+        return project(
+            bright, part.bases, obs.data, obs.weight, ridge=(problem.weights or FreeWeights()).ridge, signed=signed
+        )
 
     def mean_of(
         u: jax.Array, part: Part, obs: Observed, broadening: jax.Array
@@ -275,6 +274,17 @@ def make_objective(problem: Problem, parts: list[Part], transform: Transform) ->
     return Objective(cost, linearise, predict, scores)
 
 
+def _check_options(problem: Problem) -> None:
+    """ValueError for stages, blocks or grids that are no such thing."""
+    for width in problem.broadening:
+        checks.positive("broadening", width, "eV")
+    for name, value in (("block", problem.block), ("kz_points", problem.kz_points)):
+        if value is not None and (value != int(value) or value < 1):
+            raise ValueError(f"Argument `{name}` must be a whole number ≥ 1, but is {value!r}.")
+    if problem.window is not None:
+        checks.not_negative("window", problem.window)
+
+
 def _check_names(problem: Problem, maps: list[str]) -> None:
     known = list(QUANTITIES) + [f"{m}.{q}" for m in maps for q in QUANTITIES]
     model_names = _model_names(problem)
@@ -300,10 +310,11 @@ def _of_map(given: Any, name: str) -> Any:
     return given[name] if isinstance(given, Mapping) else given
 
 
-def _instrument_values(problem: Problem, name: str) -> dict[str, float]:
-    shared = {n: p.value for n, p in problem.parameters.items() if n in QUANTITIES}
-    own = {n.split(".", 1)[1]: p.value for n, p in problem.parameters.items() if n.startswith(name + ".")}
-    return {**shared, **{n: v for n, v in own.items() if n in QUANTITIES}}
+def _instrument_values(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Instrument numbers of one map: those that all maps share, and its own."""
+    shared = {n: v for n, v in values.items() if n in QUANTITIES}
+    own = {n.removeprefix(name + "."): v for n, v in values.items() if n.startswith(name + ".")}
+    return shared | {n: v for n, v in own.items() if n in QUANTITIES}
 
 
 def _blocks(shape: tuple[int, ...], part: float, side: int, seed: int) -> np.ndarray:

@@ -6,6 +6,8 @@ attributes `photon_energy`, `work_function`, `fermi_level_kinetic` (eV), `temper
 """
 
 import os
+import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
@@ -34,12 +36,34 @@ def standardise(data: xr.DataArray, *, source: str = "Argument `data`") -> xr.Da
     if data.dtype.kind not in "iufb":
         raise ValueError(f"{source} must hold real numbers, but holds {data.dtype}.")
     out = axes.rename(data.astype(np.float64), source)
-    scalars = {str(key): c.values[()] for key, c in out.coords.items() if c.ndim == 0 and metadata.means(key)}
+    single = {str(key): c for key, c in out.coords.items() if c.ndim == 0}
+    scalars = {key: _with_unit(c) for key, c in single.items() if metadata.means(key)}
+    _mention_offset(single, source)
     out = out.drop_vars(list(scalars))
     out.attrs = metadata.canonical({**scalars, **data.attrs})
     out = axes.convert(out, source)
     out = axes.sort(energies.find_reference(out, source), source)
     return out.rename("intensity")
+
+
+def _with_unit(scalar: xr.DataArray) -> object:
+    """A scalar coordinate's value, as text with its unit where it states one."""
+    unit = str(scalar.attrs.get("units", scalar.attrs.get("unit", ""))).strip()
+    value = scalar.values[()]
+    return f"{value} {unit.replace(' ', '')}" if unit and scalar.dtype.kind in "iuf" else value
+
+
+def _mention_offset(single: Mapping[str, xr.DataArray], source: str) -> None:
+    """Warn of a cut that does not go through the origin of an axis which it has only one value of."""
+    for key, c in single.items():
+        name = axes.label(key).name
+        if name in ("deflector", "angle", "kx", "ky") and c.dtype.kind in "iuf" and abs(float(c)) > 1e-9:
+            warnings.warn(
+                f"{source} is a cut at {name} = {float(c):g}; a model image of a cut is taken at {name} = 0 unless "
+                "`tilt`, `polar` or `origin` of the instrument say otherwise.",
+                UserWarning,
+                stacklevel=4,
+            )
 
 
 def check_map(

@@ -116,6 +116,8 @@ def _user_table(data: Mapping[str, Any], stem: str) -> Table:
     for key in data:
         if key not in allowed:
             raise ValueError(f"key {key!r} is not known.{nearest(key, allowed)}")
+    if not isinstance(data["values"], Mapping):
+        raise ValueError(f"`values` must be a section of names and numbers, but is {data['values']!r}.")
     for name, value in data["values"].items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"value {name!r} must be a number, but is {value!r}.")

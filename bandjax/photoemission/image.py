@@ -2,8 +2,8 @@
 
     I(pixel, E) = g [f(E) ∫dk_z' L(k_z' − k_z(pixel, E); 1/2λ) A_v(k∥(pixel, E), k_z', E)] ⊗ resolution + background
 
-A_v is projected on the photoemission amplitude v ("plane_wave"), summed over all orbitals ("uniform"), or kept apart
-for every kind of orbital, to be weighted by free smooth functions of pixel and energy ("free"; see `inference`).
+A_v is projected on the photoemission amplitude v ("plane_wave") or summed over all orbitals ("uniform"; "free": with
+its average over k_z beside it, both to be weighted by free smooth functions of pixel and energy, see `inference`).
 The widths and weights are functions of energy and k or belong to orbital projectors, never to a band's index, so that
 the image and its derivative are smooth through degeneracies.
 """
@@ -19,6 +19,7 @@ from bandjax.devices import map_chunks
 from bandjax.hamiltonian import Model, bloch_hamiltonian
 from bandjax.photoemission import background as background_terms
 from bandjax.photoemission.instrument import Instrument, check_instrument, half_width
+from bandjax.photoemission.kinematics import wave_number
 from bandjax.photoemission.matrix_elements import plane_wave_amplitude
 from bandjax.photoemission.plan import (
     KERNEL_REACH,
@@ -143,7 +144,7 @@ def _blur_lateral(raw: jax.Array, instrument: Instrument, plan: Plan, hv: jax.Ar
     """Momentum resolution along every lateral axis with more than one pixel."""
     sizes = [len(v) for _, v in plan.axes.lateral]
     image = raw.reshape(raw.shape[0], *sizes, raw.shape[-1])
-    per_degree = jnp.deg2rad(1.0) * jnp.sqrt(hv - instrument.work_function) * 0.512317 if plan.axes.in_angles else 1.0
+    per_degree = jnp.deg2rad(1.0) * wave_number(hv - instrument.work_function) if plan.axes.in_angles else 1.0
     for axis, (_, values) in enumerate(plan.axes.lateral):
         if len(values) > 1:
             pixel = jnp.array(values, raw.dtype)
@@ -160,13 +161,13 @@ def _on_grid(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padd
     kz = jnp.array(plan.kz, lab.dtype)
 
     def at_kx(kx: jax.Array) -> jax.Array:
-        kinetic_k2 = 0.262468 * (hv - instrument.work_function + padded)
+        kinetic_k2 = wave_number(hv - instrument.work_function + padded) ** 2
         middle = padded.shape[0] // 2
         ky = -jnp.sin(jnp.deg2rad(instrument.tilt)) * jnp.sqrt(kinetic_k2[middle] - (kx + q[0]) ** 2) - q[1]
-        x, gamma = _scales(instrument, padded, jnp.stack([kx, ky]))
         outside = jnp.broadcast_to(jnp.stack([kx + q[0], ky + q[1]]), (padded.shape[0], 2))
         centre = central_kz(instrument, outside, padded, hv) - plan.kz_origin
         kx, ky = kx + instrument.origin[0], ky + instrument.origin[1]
+        x, gamma = _scales(instrument, padded, jnp.stack([kx, ky]))
         if len(plan.kz) == 1:
             k = jnp.stack([kx, ky, centre[middle] + plan.kz_origin])
             return _spectrum_at(lab, instrument, k, hv, x, gamma, plan.levels)

@@ -41,13 +41,12 @@ QUANTITIES: dict[str, Quantity] = {
     "escape_depth": Quantity(
         "Å", 0.5, 1000.0, 4.0, "attenuation length λ of the intensity; k_z has the half width 1/(2λ)"
     ),
-    "eta": Quantity("eV", 1e-4, 5.0, 0.05, "constant part of the lifetime half width"),
+    "eta": Quantity("eV", 2e-3, 5.0, 0.05, "constant part of the lifetime half width"),
     "eta_linear": Quantity("1", -1.0, 1.0, 0.02, "part of the half width that grows with |E − E_F|, per eV"),
     "eta_quadratic": Quantity("1/eV", 0.0, 1.0, 0.005, "Fermi-liquid part of the half width, per (E − E_F)²"),
     "eta_momentum": Quantity(
         "eV Å", -5.0, 5.0, 0.05, "part of the half width that grows with the parallel wave vector |k|"
     ),
-    "eta_momentum_quadratic": Quantity("eV Å²", -5.0, 5.0, 0.05, "part of the half width that grows with |k|²"),
     "fwhm_energy": Quantity("eV", 0.0, 5.0, 0.02, "energy resolution (Gaussian, full width)"),
     "fwhm_momentum": Quantity(
         "1/Å", 0.0, 1.0, 0.005, "momentum resolution along every momentum axis (Gaussian, full width)"
@@ -97,7 +96,6 @@ class Instrument:
     eta_linear: Any = 0.0
     eta_quadratic: Any = 0.0
     eta_momentum: Any = 0.0
-    eta_momentum_quadratic: Any = 0.0
     fwhm_energy: Any = 0.05
     fwhm_momentum: Any = 0.01
     gain: Any = 100.0
@@ -156,7 +154,7 @@ def check_instrument(instrument: Instrument) -> Instrument:
 
 
 def half_width(instrument: Instrument, energy: jax.Array, lateral: jax.Array) -> jax.Array:
-    """Lifetime half width −Im Σ(E, k) = η + η1 |E| + η2 E² + η_k |k∥| + η_kk k∥² in eV, a function of energy (E − E_F) and momentum.
+    """Lifetime half width −Im Σ(E, k) = η + η1 |E| + η2 E² + η_k |k∥| in eV, a function of energy (E − E_F) and momentum.
 
     It belongs to no band, so that it is smooth through degeneracies; a band that sits at larger momenta at the same
     energy (the heavy hole) may still be wider than another.
@@ -168,5 +166,4 @@ def half_width(instrument: Instrument, energy: jax.Array, lateral: jax.Array) ->
     """
     momentum = jnp.sqrt(jnp.sum(lateral**2) + 1e-12)  # 1e-6 1/Å keeps the derivative at 0 finite
     by_energy = instrument.eta + instrument.eta_linear * jnp.abs(energy) + instrument.eta_quadratic * energy**2
-    by_momentum = instrument.eta_momentum * momentum + instrument.eta_momentum_quadratic * momentum**2
-    return jnp.maximum(by_energy + by_momentum, NARROWEST)
+    return jnp.maximum(by_energy + instrument.eta_momentum * momentum, NARROWEST)

@@ -69,6 +69,7 @@ class Plan:
     fold_x: bool = False
     fold_z: bool = False
     folded_at: tuple[float, float, float] | None = None  # azimuth, incidence and its azimuth that `fold_x` holds for
+    choices: tuple = ()  # "grid": the instrument's static choices that the nodes and folds hold for
     levels: tuple[int, int] | None = None
 
 
@@ -272,7 +273,7 @@ def _grid(
     return Plan(
         axes, "grid", padded, (), kz_points, tuple(float(i * step) for i in range(first, last + 1)), tuple(map(float, nodes)),
         tuple(map(float, edges)), origin, _period(lab), fold_x, fold_z,
-        _directions(instrument) if fold_x else None,
+        _directions(instrument) if fold_x else None, _choices(instrument),
     )  # fmt: skip
 
 
@@ -316,11 +317,14 @@ def _kz_nodes(
 
 
 def _period(lab: Model) -> float | None:
-    """Shortest reciprocal-lattice vector along the surface normal, 1/Å."""
+    """Shortest reciprocal-lattice vector along the surface normal, 1/Å; None where the crystal has none."""
     shortest = None
     reciprocal = np.asarray(lab.reciprocal)
     for triple in np.ndindex(9, 9, 9):
-        vector = (np.array(triple) - 4) @ reciprocal
+        multiple = np.array(triple) - 4
+        if any(m and not p for m, p in zip(multiple, lab.topology.periodic, strict=True)):
+            continue  # the cell's length where there is vacuum means nothing
+        vector = multiple @ reciprocal
         if abs(vector[0]) + abs(vector[1]) < 1e-6 and vector[2] > 1e-6:
             shortest = vector[2] if shortest is None else min(shortest, vector[2])
     return shortest
@@ -349,27 +353,52 @@ def _directions(instrument: Instrument) -> tuple[float, float, float]:
     return float(instrument.azimuth), float(instrument.incidence), float(instrument.incidence_azimuth)
 
 
+def _choices(instrument: Instrument) -> tuple:
+    """What nodes and folds of the "grid" way depend on, apart from numbers."""
+    folds = "plane_wave" if instrument.matrix_elements == "plane_wave" else "trace"
+    return instrument.surface, instrument.slit, instrument.origin, folds, instrument.photon_momentum
+
+
 def check_plan(plan: Plan, instrument: Instrument) -> None:
-    """Raise ValueError where a plan that uses a mirror symmetry meets another azimuth than it was made for."""
+    """Raise ValueError where a plan meets other static choices, or one with a mirror symmetry other directions."""
+    if plan.choices and plan.choices != _choices(instrument):
+        raise ValueError(
+            f"Argument `axes` must be a plan made for {_choices(instrument)} (surface, slit, origin, matrix elements, "
+            f"photon momentum), but was made for {plan.choices}."
+        )
     numbers = (instrument.azimuth, instrument.incidence, instrument.incidence_azimuth)
     if plan.folded_at is None or not all(checks.is_concrete(n) for n in numbers):
         return
     if not np.allclose(plan.folded_at, _directions(instrument), atol=1e-6):
         raise ValueError(
             f"Argument `axes` must be a plan made with `turning=True` (or for this instrument) where the sample or the "
-            f"light turns, but it uses the mirror symmetry at azimuths {plan.folded_at}, not {_directions(instrument)}."
+            f"light turns, but it uses the mirror symmetry at azimuth, incidence and incidence azimuth {plan.folded_at}, "
+            f"not {_directions(instrument)}."
         )
 
 
 def _levels(model: Model, instrument: Instrument, plan: Plan, window: float) -> tuple[int, int]:
     """Range of levels that come within `window` of the energies anywhere on a coarse sample of the image's k."""
     lab = laboratory_model(model, instrument)
-    reach = np.abs(plan.kx).max() if plan.kx else 1.0
-    sample = np.stack(
-        np.meshgrid(np.linspace(-reach, reach, 9), [0.0, 0.05], np.linspace(0, 2, 9), indexing="ij"), -1
-    ).reshape(-1, 3)
-    h = np.asarray(jax.vmap(lambda q: bloch_hamiltonian(lab, q))(jnp.asarray(sample, lab.dtype)))
-    eps = np.linalg.eigvalsh(h) - float(instrument.fermi_energy)
-    inside = (eps.max(axis=0) > plan.axes.energy[0] - window) & (eps.min(axis=0) < plan.axes.energy[-1] + window)
-    chosen = np.flatnonzero(inside)
-    return (int(chosen[0]), int(chosen[-1]) + 1) if chosen.size else (0, eps.shape[1])
+    photons = plan.axes.hv or (float(instrument.photon_energy),)
+    low, high = plan.axes.energy[0], plan.axes.energy[-1]
+    half = 3 / (2 * float(instrument.escape_depth))
+    sample = []
+    for hv, energy in {(p, e) for p in (photons[0], photons[-1]) for e in (low, (low + high) / 2, high)}:
+        outside, inside = lateral_momentum(instrument, plan.axes, jnp.asarray(energy), jnp.asarray(hv))
+        centre = np.asarray(central_kz(instrument, outside, jnp.asarray(energy), jnp.asarray(hv)))
+        few = np.unique(np.linspace(0, len(inside) - 1, 25).astype(int))
+        for i in few:
+            kz = np.linspace(centre[i] - half, centre[i] + half, 5) if plan.kz_points > 1 else centre[i : i + 1]
+            if plan.kz:
+                kz = np.concatenate([kz, plan.kz_origin + np.array(plan.kz)[:: max(1, len(plan.kz) // 9)]])
+            sample += [(*np.asarray(inside[i]), z) for z in kz]
+    k = jnp.asarray(np.array(sample), lab.dtype)
+    eps = np.linalg.eigvalsh(np.asarray(jax.vmap(lambda q: bloch_hamiltonian(lab, q))(k)))
+    eps = eps - float(instrument.fermi_energy)
+    chosen = np.flatnonzero((eps.max(axis=0) > low - window) & (eps.min(axis=0) < high + window))
+    if not chosen.size:
+        raise ValueError(
+            f"Argument `window` must leave levels near {low:g} … {high:g} eV, but all lie farther than {window:g} eV from it."
+        )
+    return int(chosen[0]), int(chosen[-1]) + 1

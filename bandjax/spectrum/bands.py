@@ -14,6 +14,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
@@ -70,14 +71,14 @@ def bands(model: Model, k: ArrayLike, *, budget: float | None = None, mesh: Mesh
 
 
 @jax.jit
-def velocities(model: Model, k: ArrayLike, direction: ArrayLike, *, degeneracy: float = 1e-6) -> jax.Array:
+def velocities(model: Model, k: ArrayLike, direction: ArrayLike, *, degeneracy: float | None = None) -> jax.Array:
     """ħ times the group velocity along a direction, ∂E/∂k in eV Å.
 
     Args:
         model: Tight-binding model.
         k: Cartesian wave vectors in 1/Å, shape (k, 3).
         direction: Cartesian direction (any length > 0), shape (3,).
-        degeneracy: Levels nearer than this (eV) are one group, within which velocities ascend.
+        degeneracy: Levels nearer than this (eV; None: 1e-6, in float32 3e-4) are one group, within which velocities ascend.
 
     Returns:
         Shape (k, band), bands in ascending order of energy.
@@ -88,14 +89,14 @@ def velocities(model: Model, k: ArrayLike, direction: ArrayLike, *, degeneracy: 
 
 
 @jax.jit
-def effective_masses(model: Model, k: ArrayLike, direction: ArrayLike, *, degeneracy: float = 1e-6) -> jax.Array:
+def effective_masses(model: Model, k: ArrayLike, direction: ArrayLike, *, degeneracy: float | None = None) -> jax.Array:
     """Effective masses along a direction in units of the electron mass: positive where the band curves upward.
 
     Args:
         model: Tight-binding model.
         k: Cartesian wave vectors in 1/Å, shape (k, 3), normally band extrema.
         direction: Cartesian direction (any length > 0), shape (3,).
-        degeneracy: Levels nearer than this (eV) are one group.
+        degeneracy: Levels nearer than this (eV; None: 1e-6, in float32 3e-4) are one group.
 
     Returns:
         Shape (k, band), bands in ascending order of energy, within a group of equal levels by velocity and curvature.
@@ -124,7 +125,9 @@ def _unit(direction: ArrayLike, model: Model) -> jax.Array:
     return d / jnp.linalg.norm(d)
 
 
-def _expansion(model: Model, k: jax.Array, d: jax.Array, degeneracy: float) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _expansion(
+    model: Model, k: jax.Array, d: jax.Array, degeneracy: float | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Energy, first and second derivative along d of every band at one k."""
 
     def along(t: jax.Array) -> jax.Array:
@@ -133,6 +136,9 @@ def _expansion(model: Model, k: jax.Array, d: jax.Array, degeneracy: float) -> t
     def first(t: jax.Array) -> jax.Array:
         return jax.jvp(along, (t,), (jnp.ones_like(t),))[1]
 
+    single = model.dtype == np.float32
+    if degeneracy is None:
+        degeneracy = 3e-4 if single else 1e-6
     zero = jnp.zeros((), model.dtype)
     h, (h1, h2) = along(zero), jax.jvp(first, (zero,), (jnp.ones_like(zero),))
 
@@ -145,7 +151,7 @@ def _expansion(model: Model, k: jax.Array, d: jax.Array, degeneracy: float) -> t
     quotient = jnp.where(same, 0.0, 1.0 / jnp.where(same, 1.0, gap))
     second = u.conj().T @ h2 @ u + 2 * jnp.einsum("np,np,pm->nm", x, quotient, x)
     scale = jnp.maximum(1.0, jnp.max(jnp.abs(velocity)))
-    alike = same & (jnp.abs(velocity[:, None] - velocity[None, :]) < 1e-5 * scale)
+    alike = same & (jnp.abs(velocity[:, None] - velocity[None, :]) < (1e-3 if single else 1e-5) * scale)
     second = (second + second.conj().T) / 2  # equal up to the width of a group
     curvature, _ = _diagonalise_groups(second, alike, u)
     return eps, velocity, curvature
