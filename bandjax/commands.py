@@ -168,6 +168,8 @@ def run_fit(
     }
     for name, figure in figures.items():
         _save(figure(dataset), out / f"{name}.png")
+    for other in json.loads(dataset.attrs["maps"])[1:]:
+        _save(plot.plot_fit(dataset, other), out / f"fit_{other}.png")
     state.unlink(missing_ok=True)
     _say(options, words(dataset))
     _say(options, f"Wrote {out}/result.nc, report.txt, {', '.join(f'{f}.png' for f in figures)}.")

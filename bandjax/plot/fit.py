@@ -22,9 +22,11 @@ def plot_fit(result: xr.Dataset, name: str | None = None, *, bands: bool = True)
     Args:
         result: Dataset of a fit (`result_dataset`, `read_result`).
         name: Map, where the fit has several; None takes the first.
-        bands: Whether to draw the fitted bands on the maps.
+        bands: Whether to draw the fitted bands on the first map, where that is a cut.
     """
     images = slices(result, name)
+    first = json.loads(result.attrs["maps"])[0]
+    whole_cut = len(images) == 1 and name in (None, first)  # `band_energy` belongs to the first map's own cut
     rows = len(images)
     figure = Figure(figsize=(7.0, 0.5 + 2.9 * rows), layout="constrained")
     panels = figure.subplots(rows, 3, squeeze=False, sharex="row", sharey="row")
@@ -40,7 +42,7 @@ def plot_fit(result: xr.Dataset, name: str | None = None, *, bands: bool = True)
         mesh = draw(row[2], residual, cmap=DIVERGING, vmin=-limit, vmax=limit)
         row[2].set_title("(data − model)/σ", fontsize=9)
         figure.colorbar(mesh, ax=row[2], label="σ", shrink=0.9, pad=0.01, extend="both")
-        if bands and "band_energy" in result and "energy" in data.dims:
+        if bands and whole_cut and "band_energy" in result and "energy" in data.dims:
             for axis in row:
                 _draw_bands(axis, result, data)
         for axis in row[1:]:
