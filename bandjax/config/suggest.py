@@ -80,7 +80,8 @@ def suggest(
     free = ["fermi_energy", "eta"]
     free += ["polar"] if "angle" in data.dims else []
     free += ["azimuth"] if not deep and "kx" in data.dims else []
-    free += ["inner_potential", "escape_depth", "eta_linear", "eta_momentum"] if deep else []
+    free += ["eta_linear"] if cut else []
+    free += ["inner_potential", "escape_depth", "eta_momentum"] if deep else []
     if cut:
         config["likelihood"] = {"kind": "scaled", **({"scale": 1.0} if counts else {}), "relative": 0.02}
         pixels = max(data.sizes[d] for d in data.dims if d != "energy")

@@ -10,6 +10,7 @@ SINGULAR = (
 )
 STRONG = 0.9  # correlation that is reported
 NEIGHBOURHOOD = 2.0  # pixels: σ of the average of squared residuals, over about 50 pixels of a cut
+LARGEST_FACTOR = 10.0  # a region may be trusted less, but is not left out: misfit often sits on the bands themselves
 MISSES = 2.0  # such an average scatters by a fifth for pure noise
 
 
@@ -102,13 +103,13 @@ def local_misfit(residual: np.ndarray, fitted: np.ndarray) -> np.ndarray:
     """Factor on the variance of pixels around which the model misses more than elsewhere, ≥ 1.
 
     The mean square of the residual over a Gaussian neighbourhood, over its median in the map; 1 where that is below
-    `MISSES`. So a region that the model cannot describe (a surface state, a matrix-element effect) does not pull the
+    `MISSES`, and at most `LARGEST_FACTOR`. So a region that the model cannot describe (a surface state, a matrix-element effect) does not pull the
     parameters away from what describes the rest.
     """
     weight = gaussian_filter(fitted.astype(float), NEIGHBOURHOOD)
     square = gaussian_filter(np.where(fitted, residual**2, 0.0), NEIGHBOURHOOD) / np.maximum(weight, 1e-9)
     ratio = square / np.median(square[fitted])
-    return np.where((weight > 1e-3) & (ratio > MISSES), ratio, 1.0)
+    return np.where((weight > 1e-3) & (ratio > MISSES), np.minimum(ratio, LARGEST_FACTOR), 1.0)
 
 
 def block_bootstrap(
