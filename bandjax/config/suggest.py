@@ -87,7 +87,7 @@ def suggest(
         pixels = max(data.sizes[d] for d in data.dims if d != "energy")
         span = float(data["energy"][-1] - data["energy"][0])
         config["weights"] = {
-            "lateral": int(np.clip(pixels // KNOTS["pixels"], 6, 32)), "energy": int(np.clip(span / KNOTS["energy"], 5, 20))
+            "lateral": int(np.clip(pixels // KNOTS["pixels"], 6, 32)), "energy": int(np.clip(span / KNOTS["energy"], 8, 20))
         }  # fmt: skip
     else:
         config["likelihood"] = {"kind": "poisson" if counts else "scaled"}
