@@ -10,6 +10,7 @@ import ase
 import ase.io
 import numpy as np
 import xarray as xr
+from ase.io.formats import UnknownFileTypeError
 
 from bandjax import checks, inference
 from bandjax.inference import (
@@ -29,6 +30,18 @@ from bandjax.photoemission import QUANTITIES, Instrument, check_instrument
 from bandjax.structure import cubic_lattice, graphene, square_lattice, zincblende
 
 AXES = ("hv", "deflector", "ky", "angle", "kx", "energy")
+# what the readers of ASE raise for a file that is not theirs or cut short
+UNREADABLE = (
+    UnknownFileTypeError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    StopIteration,
+    TypeError,
+    ValueError,
+)
 LATTICES = {"square": square_lattice, "cubic": cubic_lattice, "tetragonal": cubic_lattice}
 BAND_EDGES = 8  # valence bands of a zinc-blende crystal, spin-resolved
 
@@ -215,7 +228,7 @@ def structure_of(model: Mapping[str, Any], table: Table, folder: str | os.PathLi
             raise FileNotFoundError(f"File {path} ([model] `structure`) does not exist.")
         try:
             found = ase.io.read(path)
-        except Exception as error:  # every reader of ase raises its own kinds
+        except UNREADABLE as error:
             raise ValueError(f"File {path} must be a structure that ASE reads, but is not ({error}).") from error
         return found if isinstance(found, ase.Atoms) else found[0]
     a = model.get("a", table.spec.lattice_constant)
