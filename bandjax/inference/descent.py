@@ -21,6 +21,9 @@ Progress = Callable[[dict[str, Any]], None]
 HISTORY = ("stage", "broadening", "step", "cost", "promised", "damping", "seconds")
 
 
+KINK = 10  # times the tolerance
+
+
 class Saved(NamedTuple):
     """Where an interrupted fit stands.
 
@@ -66,13 +69,16 @@ class Descent:
         if not np.isfinite(state.cost):
             raise ValueError(f"The start of a fit must give a finite −log posterior, but gives {float(state.cost)}.")
         for _ in range(steps):
-            if bool(state.done) or float(state.decrement) < tolerance:
+            promised = float(state.decrement)
+            # where non-negative weights come and go the cost has kinks, at which no step does better
+            stuck = promised < KINK * tolerance and float(state.damping) > 1.0
+            if bool(state.done) or promised < tolerance or stuck:
                 return state._replace(done=jnp.asarray(True))
             began = time.perf_counter()
-            point, promised = least_squares.trial_step(state)
+            point, expected = least_squares.trial_step(state)
             reached = self._cost(point, obs, width)
             if np.isfinite(reached) and reached < state.cost:
-                gain = (state.cost - reached) / promised
+                gain = (state.cost - reached) / expected
                 state = least_squares.accept(state, point, gain, self._linearise(point, obs, width), tolerance)
             else:
                 state = least_squares.reject(state, tolerance)

@@ -27,7 +27,7 @@ from bandjax.photoemission import QUANTITIES
 
 COARSE_TOLERANCE = 0.1  # promised decrease of −log L at which all but the last stage have done their work
 COARSE_STEPS = 15  # trials at most of those stages: they only have to reach the basin
-CONVERGED = 0.05  # promised decrease up to which a stalled fit still counts as converged: a third of a standard error
+CONVERGED = 0.05  # promised decrease below which a fit counts as converged: a third of a standard error
 TOLERANCE = 5e-3  # the same for the last stage: a tenth of a standard error
 REWEIGHTINGS = 2  # final stages with the noise widened where the model misses
 BOUND_SLOPE = 1e-4  # part of a parameter's scale that a unit of u still moves it, below which it sits on its bound
@@ -246,7 +246,7 @@ def _result(
             f"The noise was widened by {inflation:.3g} in variance to cover misfit and correlated residuals, and more "
             f"(up to {pixels.max():.3g}) in {np.mean(pixels > inflation):.1%} of the pixels, where the model misses most."
         )
-    converged = bool(state.done) and float(state.decrement) < CONVERGED
+    converged = float(state.decrement) < CONVERGED
     if not converged:
         report.append(f"The fit has not converged: a full step still promises {float(state.decrement):.3g} of −log L.")
 
