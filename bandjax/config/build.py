@@ -303,8 +303,7 @@ def _instrument(section: Mapping[str, Any], data: xr.DataArray) -> Instrument:
             "The photon energy must be stated by the map, or as `photon_energy` (eV) in [instrument] or [map], but is not."
         )
     for key, value in numbers.items():
-        wanted = str if isinstance(getattr(Instrument(), key, 0.0), str) else None
-        if isinstance(value, str) and wanted is None:
+        if isinstance(value, str) and not isinstance(getattr(Instrument(), key), str):
             raise ValueError(f"[instrument] must give `{key}` as a number, but gives {value!r}.")
     static = ("surface", "slit", "polarisation", "origin")
     numbers = {k: tuple(v) if k in static else v for k, v in numbers.items()}

@@ -172,8 +172,8 @@ def _widening(
         )
         # white residuals that are too small are no reason to trust the data less or more
         chi2 = max(tests.reduced_chi2, 1.0) if tests.correlated_pixels < 1.5 else tests.reduced_chi2
-        common = max(1.0, chi2 * tests.correlated_pixels / part.likelihood.inflation)
-        out.append(np.where(local > 1, local, 1.0) * (common if common > 1.5 else 1.0))
+        common = chi2 * tests.correlated_pixels / part.likelihood.inflation
+        out.append(local * (common if common > 1.5 else 1.0))
     return out
 
 

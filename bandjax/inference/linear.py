@@ -132,12 +132,10 @@ def project(
 
 def project_out(found: Projected, images: jax.Array, bases: tuple[Smooth, ...], jacobian: jax.Array, fisher: jax.Array):
     """A Jacobian (pixel, energy, parameter) less what the linear coefficients take up, in the metric `fisher`."""
-    both = found.free[:, None] & found.free[None, :]
-    kept = jnp.where(both, found.matrix, 0.0) + jnp.diag(jnp.where(found.free, 0.0, jnp.diagonal(found.matrix)))
     weighted = fisher[..., None] * jacobian
     overlap = jax.vmap(lambda column: moments(images * column, bases), in_axes=-1, out_axes=-1)(weighted)
     overlap = jnp.where(found.free[:, None], overlap, 0.0)
-    inner = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(kept), overlap)
+    inner = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(_decoupled(found.matrix, found.free)), overlap)
     taken = jax.vmap(lambda c: (expand(c, bases) * images).sum(axis=0), in_axes=1, out_axes=-1)(inner)
     return jacobian - taken
 
@@ -169,6 +167,12 @@ def _overlap(weight: jax.Array, left: Smooth, right: Smooth) -> jax.Array:
     return sums.reshape(shape).transpose(0, 2, 1, 3).reshape(left.size, right.size)
 
 
+def _decoupled(matrix: jax.Array, free: jax.Array) -> jax.Array:
+    """A normal matrix in which only the free coefficients are coupled."""
+    both = free[:, None] & free[None, :]
+    return jnp.where(both, matrix, 0.0) + jnp.diag(jnp.where(free, 0.0, jnp.diagonal(matrix)))
+
+
 def solve_nonnegative(
     matrix: jax.Array, vector: jax.Array, nonnegative: jax.Array, *, rounds: int = 30
 ) -> tuple[jax.Array, jax.Array]:
@@ -187,9 +191,8 @@ def solve_nonnegative(
     """
 
     def solve(free: jax.Array) -> jax.Array:
-        kept = free[:, None] & free[None, :]
-        masked = jnp.where(kept, matrix, 0.0) + jnp.diag(jnp.where(free, 0.0, jnp.diagonal(matrix)))
-        return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(masked), jnp.where(free, vector, 0.0))
+        factor = jax.scipy.linalg.cho_factor(_decoupled(matrix, free))
+        return jax.scipy.linalg.cho_solve(factor, jnp.where(free, vector, 0.0))
 
     def exchange(state: tuple) -> tuple:
         index, free, _ = state

@@ -103,8 +103,8 @@ def local_misfit(residual: np.ndarray, fitted: np.ndarray) -> np.ndarray:
     """Factor on the variance of pixels around which the model misses more than elsewhere, ≥ 1.
 
     The mean square of the residual over a Gaussian neighbourhood, over its median in the map; 1 where that is below
-    `MISSES`, and at most `LARGEST_FACTOR`. So a region that the model cannot describe (a surface state, a matrix-element effect) does not pull the
-    parameters away from what describes the rest.
+    `MISSES`, and at most `LARGEST_FACTOR`. So a region that the model cannot describe (a surface state, a
+    matrix-element effect) does not pull the parameters away from what describes the rest.
     """
     weight = gaussian_filter(fitted.astype(float), NEIGHBOURHOOD)
     square = gaussian_filter(np.where(fitted, residual**2, 0.0), NEIGHBOURHOOD) / np.maximum(weight, 1e-9)
