@@ -153,7 +153,7 @@ def provenance_of(seed: int, config: Mapping[str, Any] | None = None, **more: An
         "versions": json.dumps(
             {"python": sys.version.split()[0], **{p: of(p) for p in ("bandjax", "jax", "numpy", "scipy", "xarray")}}
         ),
-        "commit": _commit(),
+        "commit": source_commit(),
         "device": json.dumps(devices.describe()),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "config": json.dumps(config or {}),
@@ -166,18 +166,21 @@ def result_name(model: Any) -> str:
     return f"{model.topology.material} {model.topology.table}"
 
 
-def _commit() -> str:
-    """Commit of the source tree, where the package lies in one."""
+def source_commit() -> str:
+    """Commit of the source tree that the package lies in, with "+" where its tracked files are changed."""
     folder = Path(__file__).resolve().parent.parent
     if not (folder / ".git").exists():
         return "unknown"
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+
     try:
-        found = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
-        )
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "*.py", "bandjax")
+        return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return found.stdout.strip()
 
 
 def _parameter_columns(result: FitResult) -> dict[str, Any]:

@@ -15,7 +15,6 @@ import importlib
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -78,6 +77,7 @@ def limit_threads(count: int) -> None:
 def provenance(size: str) -> dict[str, Any]:
     """Where, when and with what the rows were measured."""
     from bandjax.devices import describe
+    from bandjax.results import source_commit
     from benchmarks.timing import clock
 
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -85,7 +85,7 @@ def provenance(size: str) -> dict[str, Any]:
     device["name"] = f"{device['platform']} {_processor() if device['platform'] == 'cpu' else device['kind']}"
     return {
         "device": device,
-        "commit": _commit(),
+        "commit": source_commit(),
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "size": size,
         "threads": processors,
@@ -103,6 +103,8 @@ def key(record: dict[str, Any]) -> str:
 
 def write(path: Path, record: dict[str, Any]) -> None:
     """Add a record to a file; rows of the same device and commit are replaced by name, others stay."""
+    from bandjax.io.write import write_atomically
+
     runs = _read(path)["runs"] if path.exists() else {}
     earlier = runs.get(key(record), {"rows": []})
     stamp = {k: record[k] for k in ("date", "size", "load")}
@@ -110,9 +112,8 @@ def write(path: Path, record: dict[str, Any]) -> None:
     rows = [r for r in earlier["rows"] if r["name"] not in names] + [r | stamp for r in record["rows"]]
     runs[key(record)] = {k: v for k, v in record.items() if k not in stamp} | {"date": record["date"], "rows": rows}
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(path.suffix + ".part")
-    part.write_text(json.dumps({"format": FORMAT, "runs": runs}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    content = json.dumps({"format": FORMAT, "runs": runs}, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(path, content.encode())
 
 
 def newest(path: Path) -> dict[str, Any]:
@@ -218,16 +219,6 @@ def _read(path: Path) -> dict[str, Any]:
     if data.get("format") != FORMAT:
         raise ValueError(f"File {path} must be of the format {FORMAT!r}, but is of {data.get('format')!r}.")
     return data
-
-
-def _commit() -> str:
-    """Short commit of this checkout, with "+" where tracked files of it are changed."""
-    root = Path(__file__).resolve().parent.parent
-    git = lambda *a: subprocess.run(["git", *a], cwd=root, capture_output=True, text=True, check=False).stdout.strip()  # noqa: E731
-    changed = git(
-        "status", "--porcelain", "--untracked-files=no", "--", "bandjax", "benchmarks/*.py", "benchmarks/cases"
-    )
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
 
 
 def _processor() -> str:

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,6 +15,8 @@ import numpy as np
 
 import bandjax
 from bandjax import devices
+from bandjax.io.write import write_atomically
+from bandjax.results import source_commit
 
 
 def shared_folder() -> Path:
@@ -44,20 +45,15 @@ def arguments(doc: str, presets: dict[str, Any]) -> argparse.Namespace:
 
 def write_json(path: Path, config: Any, metrics: dict[str, Any], started: float) -> None:
     """result.json: config, metrics, versions, commit, device, wall time; replaced as a whole."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent, check=False
-    )
     content = {
         "config": dataclasses.asdict(config),
         "metrics": metrics,
         "versions": {
             "python": platform.python_version(), "bandjax": bandjax.__version__, "jax": jax.__version__, "numpy": np.__version__
         },
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": source_commit(),
         "device": devices.describe(),
         "wall_seconds": time.perf_counter() - started,
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=1, default=float), encoding="utf-8")
-    part.replace(path)
+    write_atomically(path, json.dumps(content, indent=1, default=float).encode())

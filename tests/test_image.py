@@ -10,9 +10,10 @@ import pytest
 from bandjax.hamiltonian import bloch_hamiltonian, tight_binding
 from bandjax.materials import load_parameters
 from bandjax.photoemission import QUANTITIES, Instrument, arpes_image, plan_image
+from bandjax.photoemission.image import signal
 from bandjax.photoemission.kinematics import emission_angle, photon_momentum, wave_number
-from bandjax.photoemission.matrix_elements import plane_wave_amplitude
-from bandjax.photoemission.plan import as_axes, lateral_momentum
+from bandjax.photoemission.matrix_elements import mirror_parities, plane_wave_amplitude
+from bandjax.photoemission.plan import as_axes, laboratory_model, lateral_momentum
 from bandjax.structure import cubic_lattice, graphene, square_lattice, zincblende
 from bandjax.units import BOLTZMANN, FWHM_PER_SIGMA
 
@@ -327,3 +328,34 @@ def test_single_precision(method):
     # levels carry 1e-6 eV · a few, A(E) changes by 1/η of that, k_z of 5 1/Å carries 5e-7
     assert largest(found, np.asarray(exact)) < 1e-4
     assert found.dtype == np.float32
+
+
+# --- images of the parities
+
+
+def test_images_of_even_and_odd_orbitals_add_up_to_the_whole():
+    """Both parities add up to the trace, by either method; "grid" adds the k_z-averaged image."""
+    model = tight_binding(zincblende("GaAs", a=5.65), load_parameters("GaAs", "klimeck2000"), spin_orbit=False)
+    base = dataclasses.replace(
+        SHARP, fwhm_energy=0.1, fwhm_momentum=0.05, eta=0.05, slit=(1, 1, 0), matrix_elements="free"
+    )
+    axes = {"kx": np.linspace(0.1, 0.6, 11), "energy": np.linspace(-6, -0.1, 60)}
+    for method in ("direct", "grid"):
+        plan = plan_image(model, base, axes, method=method, kz_points=5)
+        whole = dataclasses.replace(base, matrix_elements="uniform")
+        total = signal(model, whole, plan_image(model, whole, axes, method=method, kz_points=5))[0]
+        parts = signal(model, base, plan)
+        assert len(parts) == (2 if method == "direct" else 3)
+        np.testing.assert_allclose(parts[0] + parts[1], total, rtol=1e-9, atol=1e-12)
+        assert parts[0].min() >= 0 and parts[1].min() >= 0
+
+
+@pytest.mark.parametrize(("ky", "pure"), [(0.0, True), (0.2, False)])
+def test_bands_in_the_mirror_plane_have_one_parity(ky, pure):
+    """(110) of zinc blende is a mirror plane: with the slit in it, bands without spin are even or odd orbitals."""
+    model = tight_binding(zincblende("GaAs", a=5.65), load_parameters("GaAs", "klimeck2000"), spin_orbit=False)
+    lab = laboratory_model(model, dataclasses.replace(SHARP, slit=(1, 1, 0)))
+    _, u = np.linalg.eigh(bloch_hamiltonian(lab, jnp.array([0.5, ky, 0.3])))
+    odd = mirror_parities(lab.topology.orbitals)[1] @ np.abs(u) ** 2
+    assert (np.minimum(odd, 1 - odd).max() < 1e-12) == pure
+    assert odd.sum() == pytest.approx(2)  # p_y of two atoms

@@ -19,7 +19,12 @@ from bandjax.photoemission.atomic_orbitals import (
     slater_orbital,
 )
 from bandjax.photoemission.instrument import Instrument
-from bandjax.photoemission.matrix_elements import chemical_symbol, plane_wave_amplitude, transition_amplitudes
+from bandjax.photoemission.matrix_elements import (
+    chemical_symbol,
+    mirror_parities,
+    plane_wave_amplitude,
+    transition_amplitudes,
+)
 from bandjax.spectrum import coherent_lorentzians
 from bandjax.structure import cubic_lattice, graphene, zincblende
 from bandjax.units import BOHR
@@ -334,3 +339,21 @@ def test_polarisation_must_be_a_direction(polarisation):
     model = tight_binding(cubic_lattice(), load_parameters("cubic", "single_orbital"), spin_orbit=False)
     with pytest.raises(ValueError, match="`polarisation` must be three numbers"):
         plane_wave_amplitude(model, light(polarisation), jnp.ones(3))
+
+
+# --- parities of the orbitals
+
+
+def test_parities_are_those_of_the_harmonics():
+    """f(x, −y, z) = ± f(x, y, z), from the harmonics written out above."""
+    point = np.array([0.3, 0.7, -0.4])
+    model = tight_binding(zincblende("GaAs", a=5.65), load_parameters("GaAs", "jancu1998"), spin_orbit=False)
+    even, odd = mirror_parities(model.topology.orbitals)
+    np.testing.assert_array_equal(even + odd, 1)
+    for orbital, is_odd in zip(model.topology.orbitals, odd, strict=True):
+        f = HARMONICS[orbital.shell, orbital.name]
+        assert f(*(point * [1, -1, 1])) == pytest.approx((1 - 2 * is_odd) * f(*point))
+
+
+def test_orbitals_of_one_parity_are_one_projector(flat_carbon):
+    np.testing.assert_array_equal(mirror_parities(flat_carbon.topology.orbitals), np.ones((1, 2)))

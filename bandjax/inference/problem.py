@@ -32,6 +32,7 @@ from bandjax.inference.linear import (
 from bandjax.inference.parameters import Parameter, Transform, all_values, free_values, make_transform, prior_cost
 from bandjax.materials import Table
 from bandjax.photoemission import QUANTITIES, Instrument, Plan, arpes_image, plan_image, signal
+from bandjax.photoemission.matrix_elements import mirror_parities
 from bandjax.photoemission.plan import as_axes
 from bandjax.units import FWHM_PER_SIGMA
 
@@ -150,9 +151,11 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
         bases = None
         if problem.weights is not None:
             pixel, energy = np.array(axes.lateral[0][1]), np.array(axes.energy)
-            bases = (weight_basis(problem.weights, pixel, energy), background_basis(problem.weights, pixel, energy))
+            sharp = weight_basis(problem.weights, pixel, energy)
+            bases = (sharp,) * len(mirror_parities(model.topology.orbitals))
             if plan.method == "grid" and len(plan.kz) > 1:  # else k_z is sharp, and there is no k_z-averaged image
-                bases = (bases[0], averaged_basis(problem.weights, pixel, energy), bases[1])
+                bases += (averaged_basis(problem.weights, pixel, energy),)
+            bases += (background_basis(problem.weights, pixel, energy),)
         parts.append(
             Part(
                 name,

@@ -20,7 +20,7 @@ from bandjax.hamiltonian import Model, bloch_hamiltonian
 from bandjax.photoemission import background as background_terms
 from bandjax.photoemission.instrument import Instrument, check_instrument, half_width
 from bandjax.photoemission.kinematics import wave_number
-from bandjax.photoemission.matrix_elements import plane_wave_amplitude
+from bandjax.photoemission.matrix_elements import mirror_parities, plane_wave_amplitude
 from bandjax.photoemission.plan import (
     KERNEL_REACH,
     Axes,
@@ -102,7 +102,15 @@ def _spectrum_at(
     if instrument.matrix_elements == "plane_wave":
         v = plane_wave_amplitude(lab, instrument, k + band_shift(instrument, hv))
         return coherent_lorentzians(h, v, x, gamma).sum(axis=0, keepdims=True)
-    return weighted_lorentzians(h, None, x, gamma, levels)
+    return weighted_lorentzians(h, _projectors(lab, instrument), x, gamma, levels)
+
+
+def _projectors(lab: Model, instrument: Instrument) -> jax.Array | None:
+    """Orbitals of each parity where free weights are to tell them apart, else None (the trace)."""
+    rows = mirror_parities(lab.topology.orbitals) if instrument.matrix_elements == "free" else np.ones((1, 1))
+    if len(rows) == 1:
+        return None
+    return jnp.asarray(np.tile(rows, 2 if lab.topology.spin_orbit else 1), lab.dtype)
 
 
 def _scales(instrument: Instrument, padded: jax.Array, lateral: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -178,7 +186,8 @@ def _on_grid(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padd
         if instrument.matrix_elements != "free":
             return sharp
         cells = np.diff(plan.kz_edges)
-        return jnp.concatenate([sharp, jnp.einsum("zpe,z->pe", everywhere, jnp.array(cells / cells.sum(), lab.dtype))])
+        cells = jnp.array(cells / cells.sum(), lab.dtype)
+        return jnp.concatenate([sharp, jnp.einsum("zpe,z->e", everywhere, cells)[None]])
 
     nodes = jnp.array(plan.kx, lab.dtype)
     per_item = len(plan.kz) * _bytes(lab, len(plan.padded_energy))

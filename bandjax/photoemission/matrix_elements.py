@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bandjax.hamiltonian import Model
+from bandjax.hamiltonian.model import Orbital
 from bandjax.hamiltonian.slater_koster import angular_momentum, quadrupoles, vectors
 from bandjax.materials import SHELLS
 from bandjax.photoemission.atomic_orbitals import form_factors, slater_orbital
@@ -59,6 +60,30 @@ def plane_wave_amplitude(lab: Model, instrument: Instrument, k: jax.Array) -> ja
     if lab.spin_orbit is None:
         return v[None]
     return jnp.stack([jnp.concatenate([v, jnp.zeros_like(v)]), jnp.concatenate([jnp.zeros_like(v), v])])
+
+
+def mirror_parities(orbitals: tuple[Orbital, ...]) -> np.ndarray:
+    """Projectors on the orbitals that are even and odd under y → −y (the plane of slit and surface normal).
+
+    Emission in a mirror plane excites one parity with light polarised in that plane and the other with light polarised
+    across it, and their ratio is what a smooth weight of the whole image cannot follow where two bands meet.
+
+    Args:
+        orbitals: Of a model in the laboratory axes, without spin.
+
+    Returns:
+        0 or 1, shape (1 or 2, orbital): one row where all orbitals have one parity.
+    """
+    odd = np.array([_odd_in_y(o.shell, o.name) for o in orbitals])
+    rows = np.stack([~odd, odd])
+    return rows[rows.any(axis=1)].astype(float)
+
+
+def _odd_in_y(shell: str, name: str) -> bool:
+    """Whether a real orbital changes its sign under y → −y."""
+    _, b, q = _harmonic(shell, name)
+    mirror = np.diag([1.0, -1.0, 1.0])
+    return bool(np.any(b + q != 0)) and bool(np.allclose(mirror @ b, -b) and np.allclose(mirror @ q @ mirror, -q))
 
 
 def transition_amplitudes(

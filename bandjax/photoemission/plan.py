@@ -18,6 +18,7 @@ from bandjax import checks
 from bandjax.hamiltonian import Model, bloch_hamiltonian, rotated
 from bandjax.photoemission import kinematics
 from bandjax.photoemission.instrument import Instrument
+from bandjax.photoemission.matrix_elements import mirror_parities
 from bandjax.units import FWHM_PER_SIGMA
 
 MOMENTUM_AXES = ("kx", "ky")
@@ -331,13 +332,18 @@ def _period(lab: Model) -> float | None:
 
 
 def _folds(lab: Model, instrument: Instrument) -> tuple[bool, bool]:
-    """Whether the bands are unchanged under k_x → −k_x and under k_z → −k_z (tried at three k)."""
+    """Whether bands and their parts of both parities are unchanged under k_x → −k_x and k_z → −k_z (tried at three k)."""
     if instrument.matrix_elements == "plane_wave":
         return False, False
     generic = np.array([[0.31, 0.07, 0.23], [0.83, -0.05, 0.41], [0.17, 0.29, -0.11]])
 
+    parities = np.tile(mirror_parities(lab.topology.orbitals), 2 if lab.topology.spin_orbit else 1)
+
     def fingerprint(k: np.ndarray) -> np.ndarray:
-        return np.linalg.eigvalsh(np.asarray(jax.vmap(lambda q: bloch_hamiltonian(lab, q))(jnp.asarray(k, lab.dtype))))
+        h = np.asarray(jax.vmap(lambda q: bloch_hamiltonian(lab, q))(jnp.asarray(k, lab.dtype)))
+        eps, h = np.linalg.eigvalsh(h), h / np.abs(h).sum(axis=-1).max()
+        moments = [np.linalg.matrix_power(h, n) for n in range(1, 5)]  # of the parts of both parities
+        return np.concatenate([eps, *(np.einsum("po,koo->kp", parities, m).real for m in moments)], axis=1)
 
     tolerance = 1e-6 if lab.dtype == np.float64 else 1e-3
     here = fingerprint(generic)
