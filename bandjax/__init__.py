@@ -10,6 +10,7 @@ from bandjax.hamiltonian import Model, tight_binding
 from bandjax.inference import (
     FitResult,
     FreeWeights,
+    Known,
     Likelihood,
     Parameter,
     Problem,
@@ -36,7 +37,7 @@ from bandjax.structure import cubic_lattice, graphene, square_lattice, zincblend
 __version__ = "0.1.0"
 
 __all__ = [
-    "FitResult", "FreeWeights", "Instrument", "Likelihood", "Model", "Parameter", "Problem", "Table", "arpes_image", "bands",
+    "FitResult", "FreeWeights", "Instrument", "Known", "Likelihood", "Model", "Parameter", "Problem", "Table", "arpes_image", "bands",
     "cubic_lattice", "density_of_states", "effective_masses", "fit", "from_cubic", "from_fractional", "graphene",
     "instrument_parameters", "k_path", "list_parameters", "load_parameters", "load_table", "plan_image", "read", "read_result", "result_dataset", "spectral_function",
     "square_lattice", "table_model", "table_parameters", "tight_binding", "velocities", "write_result", "zincblende",

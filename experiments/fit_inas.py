@@ -23,7 +23,7 @@ import xarray as xr
 jax.config.update("jax_enable_x64", True)
 
 import bandjax as bj  # noqa: E402
-from bandjax.inference import bands_along_cut, zincblende_numbers  # noqa: E402
+from bandjax.inference import bands_along_cut, gap_at_gamma, zincblende_numbers  # noqa: E402
 from bandjax.inference.fit import FitResult  # noqa: E402
 from bandjax.io import check_map, read  # noqa: E402
 from bandjax.plot import plot_correlation, plot_fit, plot_parameters  # noqa: E402
@@ -31,6 +31,7 @@ from bandjax.results import provenance_of, result_dataset, write_result  # noqa:
 from experiments.common import arguments, shared_folder, write_json  # noqa: E402
 
 LATTICE_CONSTANT = 6.0583  # Å, InAs
+GAP = (0.417, 0.02)  # eV at low temperature; I. Vurgaftman, J. R. Meyer, L. R. Ram-Mohan, J. Appl. Phys. 89, 5815 (2001)
 LOWEST = {"SO": 2, "LH": 4, "HH": 6}  # index of the lower of the two spin states, valence bands counted from the bottom
 
 
@@ -67,17 +68,20 @@ def load(config: Config) -> xr.DataArray:
 
 
 def instrument(fermi_energy: float) -> bj.Instrument:
-    """Geometry of the experiment; the light comes in across the slit at 20° grazing, its in-plane momentum is what tilt undoes."""
+    """Geometry of the experiment; the light comes in across the slit at 20° grazing, its in-plane momentum is what tilt undoes.
+
+    Momentum resolution: 0.07° of the analyser (0.015 1/Å; after V. N. Strocov et al., J. Synchrotron Rad. 21, 32 (2014))
+    and bins of three angles (0.016 1/Å wide)."""
     return bj.Instrument(
         photon_energy=586.0, work_function=4.5, inner_potential=8.0, polar=1.067, tilt=1.29, incidence=70.0, incidence_azimuth=90.0,
         fermi_energy=fermi_energy, temperature=82.0, escape_depth=15.0, eta=0.06, eta_momentum=0.05, fwhm_energy=0.09,
-        fwhm_momentum=0.03, surface=(0, 0, 1), slit=(1, 1, 0), matrix_elements="free",
+        fwhm_momentum=0.019, surface=(0, 0, 1), slit=(1, 1, 0), matrix_elements="free",
     )  # fmt: skip
 
 
 NUISANCES = {
     "fermi_energy": 0.5, "inner_potential": 2.0, "polar": 0.1, "tilt": 0.15, "escape_depth": 3.0, "eta": 0.03, "eta_linear": 0.01,
-    "eta_momentum": 0.1, "fwhm_momentum": 0.003,
+    "eta_momentum": 0.1,
 }  # fmt: skip
 
 
@@ -101,7 +105,7 @@ def problem(config: Config, kind: str, start_name: str, *, table_free: bool) -> 
     lateral, along = config.weights
     return bj.Problem(
         bj.table_model(atoms, start), parameters, base, bj.Likelihood("scaled", relative=config.relative_noise, inflation=config.inflation),
-        weights=bj.FreeWeights(lateral=lateral, energy=along), broadening=config.broadening, held_out=config.held_out, seed=config.seed,
+        known=(bj.Known("gap_gamma", gap_at_gamma(8), *GAP),), weights=bj.FreeWeights(lateral=lateral, energy=along), broadening=config.broadening, held_out=config.held_out, seed=config.seed,
         method="grid", kz_points=config.kz_points, window=1.0, derived=zincblende_numbers(8),
     )  # fmt: skip
 

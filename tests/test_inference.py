@@ -8,7 +8,7 @@ import xarray as xr
 from scipy.optimize import lsq_linear
 
 import bandjax as bj
-from bandjax.inference import bands_along_cut
+from bandjax.inference import Known, bands_along_cut
 from bandjax.inference.least_squares import minimise
 from bandjax.inference.likelihood import Likelihood, cost_and_score, noise_scale, pixel_variance
 from bandjax.inference.linear import (
@@ -183,8 +183,14 @@ def test_minimiser_finds_the_rosenbrock_minimum():
     assert np.allclose(found.u, 1.0, atol=1e-5)
 
 
-def test_gradient_and_fisher_of_the_objective():
-    table, atoms, instrument, parameters, options = square_problem()
+def bottom(model):
+    """Lowest level at Γ: ε − 4t − 4t′ − … of the square lattice."""
+    return bj.bands(model, jnp.zeros((1, 3)))[0, 0]
+
+
+@pytest.mark.parametrize("known", [(), (Known("bottom", bottom, -1.0, 0.01),)])
+def test_gradient_and_fisher_of_the_objective(known):
+    table, atoms, instrument, parameters, options = square_problem(known=known)
     data = simulate(atoms, table, instrument)
     problem = problem_of(parameters, atoms, table, instrument, options)
     parts, transform = prepare(data, problem)
@@ -208,6 +214,11 @@ def test_gradient_and_fisher_of_the_objective():
         (free_values(transform, u + h) - free_values(transform, u - h)) / 2e-5 for h in 1e-5 * np.eye(u.size)
     ])  # fmt: skip
     expected = (jacobian / mean) @ jacobian.T + (slope / transform.sigma**2) @ slope.T
+    for number in known:
+        at = lambda v: number.of(problem.model_of(all_values(transform, free_values(transform, v))))  # noqa: B023, E731
+        row = np.array([(at(u + h) - at(u - h)) / 2e-5 for h in 1e-5 * np.eye(u.size)]) / number.sigma
+        assert np.outer(row, row).max() > 0.01 * np.abs(expected).max()
+        expected += np.outer(row, row)
     assert np.allclose(fisher, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
 
 
@@ -242,6 +253,25 @@ def test_fit_recovers_the_truth_within_errors_and_reports():
         assert 0.5 < result.bootstrap[name] / result.errors[name] < 2.0
     assert result.maps["map"].tests.reduced_chi2 == pytest.approx(1.0, abs=0.2)  # 420 pixels: ±0.07
     assert any("chi" in sentence for sentence in result.report)
+
+
+def test_what_is_known_of_the_model_enters_the_fit():
+    """A number said to be known to 1 meV is met, its parameters' errors shrink, and the report says what it was fitted as."""
+    table, atoms, instrument, parameters, options = square_problem(
+        derived=lambda model, _: {"bottom": float(bottom(model))}
+    )
+    data = simulate(atoms, table, instrument, seed=4)
+    value = float(bottom(bj.tight_binding(atoms, table, spin_orbit=False))) - 0.05
+    free = bj.fit(data, problem_of(parameters, atoms, table, instrument, options), bootstrap_draws=50)
+    options |= {"known": (Known("bottom", bottom, value, 1e-3),)}
+    told = bj.fit(data, problem_of(parameters, atoms, table, instrument, options), bootstrap_draws=50)
+    assert float(bottom(told.model())) == pytest.approx(value, abs=5e-3)  # the data pull it back
+    assert float(bottom(free.model())) - value > 0.03
+    for error, before in zip(told.derived["bottom"][1:], free.derived["bottom"][1:], strict=True):
+        assert 0.5e-3 < error < 1.05e-3 < before  # Laplace and bootstrap
+    assert any(s.startswith("bottom is fitted as") for s in told.report)
+    with pytest.raises(ValueError, match=r"known.bottom.*> 0"):
+        prepare(data, problem_of(parameters, atoms, table, instrument, options | {"known": (Known("bottom", bottom, 0, 0),)}))
 
 
 def test_joint_fit_shares_and_separates():
@@ -335,14 +365,14 @@ def test_block_bootstrap_of_a_mean():
     """The mean of n pixels: the bootstrap's variance is σ²/n."""
     noise = np.random.default_rng(0).normal(size=(40, 40)) * 3
     score = (noise.mean() - noise).reshape(-1, 1)
-    covariance = block_bootstrap([score], [(40, 40)], np.array([[1600.0]]), np.zeros(1), np.zeros(1), 4, 400, 0)
+    covariance = block_bootstrap([score], [(40, 40)], np.array([[1600.0]]), np.zeros(1), np.zeros((1, 1)), 4, 400, 0)
     assert covariance[0, 0] == pytest.approx(9 / 1600, rel=0.4)  # 100 blocks and 400 draws
 
 
 def test_block_bootstrap_keeps_the_width_of_a_prior():
     """Without data the spread is the prior's own."""
     covariance = block_bootstrap(
-        [np.zeros((64, 1))], [(8, 8)], np.array([[25.0]]), np.zeros(1), np.array([25.0]), 4, 2000, 0
+        [np.zeros((64, 1))], [(8, 8)], np.array([[25.0]]), np.zeros(1), np.array([[5.0]]), 4, 2000, 0
     )
     assert covariance[0, 0] == pytest.approx(1 / 25, rel=0.1)  # 2,000 draws: ±3 %
 

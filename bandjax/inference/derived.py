@@ -1,5 +1,8 @@
 """Numbers that follow from a fitted Hamiltonian: gap, Δ_SO, masses, band energies; errors are propagated by `fit`."""
 
+from collections.abc import Callable
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -8,6 +11,19 @@ from bandjax.photoemission import Instrument
 from bandjax.photoemission.kinematics import laboratory_rotation, wave_number
 from bandjax.photoemission.plan import band_shift, central_kz, laboratory_model
 from bandjax.spectrum import bands, effective_masses
+
+
+def gap_at_gamma(n_valence: int) -> Callable[[Model], jax.Array]:
+    """Function of a zinc-blende model with spin-orbit: lowest conduction band at Γ minus valence-band top, eV.
+
+    Differentiable: the top is the mean of its four levels, the conduction band that of its two.
+    """
+
+    def gap(model: Model) -> jax.Array:
+        eps = bands(model, jnp.zeros((1, 3), model.dtype))[0]
+        return eps[n_valence : n_valence + 2].mean() - eps[n_valence - 4 : n_valence].mean()
+
+    return gap
 
 
 def zincblende_numbers(n_valence: int):

@@ -14,7 +14,7 @@ from bandjax.inference.descent import Descent, Progress, StateFile
 from bandjax.inference.least_squares import State
 from bandjax.inference.likelihood import SMALLEST_MEAN
 from bandjax.inference.parameters import Transform, all_values, free_values, start_vector
-from bandjax.inference.problem import Objective, Observed, Part, Problem, make_objective, observed, prepare
+from bandjax.inference.problem import Objective, Observed, Part, Problem, make_objective, model_values, observed, prepare
 from bandjax.inference.uncertainty import (
     Residuals,
     block_bootstrap,
@@ -93,11 +93,6 @@ class FitResult:
         shared = {n: v for n, v in self.values.items() if n in QUANTITIES}
         own = {n.split(".", 1)[1]: v for n, v in self.values.items() if n.startswith(name + ".")}
         return dataclasses.replace(base, **shared, **{n: v for n, v in own.items() if n in QUANTITIES})
-
-
-def model_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the values that go to `model_of`: all but instrument numbers, shared or of one map."""
-    return {n: v for n, v in values.items() if n.rsplit(".", 1)[-1] not in QUANTITIES}
 
 
 def fit(
@@ -214,14 +209,14 @@ def _result(
     resampled = np.full_like(covariance, np.nan)
     if draws and not sentences:
         scores = [np.asarray(s) for s in jax.jit(objective.scores)(u, obs, jnp.asarray(0.0))]
-        pull = (x - transform.prior) / transform.sigma**2
+        root = np.asarray(jax.jacfwd(objective.prior_rows)(u)) / slope
         shapes = [p.data.shape for p in parts]
         resampled = block_bootstrap(
             [s / slope for s in scores],
             shapes,
             fisher,
-            pull,
-            1 / transform.sigma**2,
+            np.asarray(objective.prior_rows(u)),
+            root,
             problem.block,
             draws,
             problem.seed,
@@ -245,6 +240,12 @@ def _result(
         report.append(
             f"The noise was widened by {inflation:.3g} in variance to cover misfit and correlated residuals, and more "
             f"(up to {pixels.max():.3g}) in {np.mean(pixels > inflation):.1%} of the pixels, where the model misses most."
+        )
+    rows = np.asarray(objective.prior_rows(u))[len(x) :]
+    for known, row in zip(problem.known, rows, strict=True):
+        report.append(
+            f"{known.name} is fitted as {known.value + row * known.sigma:.4g}; known before: {known.value:.4g} ± "
+            f"{known.sigma:.2g} (pull {row:+.1f})."
         )
     converged = float(state.decrement) < CONVERGED
     if not converged:

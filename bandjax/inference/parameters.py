@@ -195,11 +195,6 @@ def all_values(transform: Transform, x: jax.Array) -> dict[str, jax.Array]:
     return values | {n: factor * values[other] for n, other, factor in transform.tied}
 
 
-def prior_cost(transform: Transform, x: jax.Array) -> jax.Array:
-    """−log of the priors, without constants."""
-    return 0.5 * jnp.sum(((x - transform.prior) / transform.sigma) ** 2)
-
-
 def _logit_centre(t: Transform) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         share = (t.centre - t.lower) / (t.upper - t.lower)

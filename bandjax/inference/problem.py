@@ -29,7 +29,7 @@ from bandjax.inference.linear import (
     project_out,
     weight_basis,
 )
-from bandjax.inference.parameters import Parameter, Transform, all_values, free_values, make_transform, prior_cost
+from bandjax.inference.parameters import Parameter, Transform, all_values, free_values, make_transform
 from bandjax.materials import Table
 from bandjax.photoemission import QUANTITIES, Instrument, Plan, arpes_image, plan_image, signal
 from bandjax.photoemission.matrix_elements import mirror_parities
@@ -38,6 +38,22 @@ from bandjax.units import FWHM_PER_SIGMA
 
 TURNING = {"azimuth", "incidence", "incidence_azimuth"}  # numbers that break the mirror symmetry of a plan
 ModelOf = Callable[[Mapping[str, Any]], Model]
+
+
+class Known(NamedTuple):
+    """A number of the model that is known from elsewhere, such as a gap from optics: a Gaussian prior on it.
+
+    Attributes:
+        name: For the report.
+        of: Model -> number, differentiable.
+        value: What it is known to be.
+        sigma: How well, > 0.
+    """
+
+    name: str
+    of: Callable[[Model], jax.Array]
+    value: float
+    sigma: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +65,7 @@ class Problem:
         parameters: Every free, fixed or tied number by name.
         instrument: Instrument of the map, or of each map by name, with the numbers that are no parameters.
         likelihood: Noise, of the map or of each map by name.
+        known: Priors on numbers that follow from the model.
         weights: Smooth free weights and background, projected out ("free" matrix elements); None: the instrument's
             own gain and background.
         broadening: Extra energy widths (FWHM, eV) of the coarse stages, from wide to narrow; 0 is added at the end.
@@ -64,6 +81,7 @@ class Problem:
     parameters: Mapping[str, Parameter]
     instrument: Instrument | Mapping[str, Instrument]
     likelihood: Likelihood | Mapping[str, Likelihood] = dataclasses.field(default_factory=Likelihood)
+    known: tuple[Known, ...] = ()
     weights: FreeWeights | None = None
     broadening: tuple[float, ...] = (0.4,)
     held_out: float = 0.0
@@ -141,7 +159,7 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
             )
         held = mask & _blocks(values.shape, problem.held_out, problem.block, problem.seed + index)
         start = dataclasses.replace(instrument, **_instrument_values(start_values, name))
-        model = problem.model_of({n: v for n, v in start_values.items() if n.rsplit(".", 1)[-1] not in QUANTITIES})
+        model = problem.model_of(model_values(start_values))
         free = {n.rsplit(".", 1)[-1] for n in transform.names} | {n.rsplit(".", 1)[-1] for n, *_ in transform.tied}
         plan = plan_image(
             model, start, axes, method=problem.method, kz_points=problem.kz_points, window=problem.window,
@@ -192,17 +210,28 @@ class Objective(NamedTuple):
     linearise: Callable
     predict: Callable  # -> list of (mean, coefficients)
     scores: Callable  # -> list of per-pixel derivatives of −log L, (pixel, parameter)
+    prior_rows: Callable  # u -> (number − prior)/σ of the parameters and of what else is known, (prior,)
 
 
 def make_objective(problem: Problem, parts: list[Part], transform: Transform) -> Objective:
     """Pure functions of (u, observed, broadening); `observed` is a list of `Observed`, one a map."""
 
+    def model_at(values: Mapping[str, Any]) -> Model:
+        return problem.model_of(model_values(values))
+
+    def prior_rows(u: jax.Array) -> jax.Array:
+        x = free_values(transform, u)
+        rows = (x - transform.prior) / transform.sigma
+        if not problem.known:
+            return rows
+        model = model_at(all_values(transform, x))
+        return jnp.concatenate([rows, jnp.stack([(n.of(model) - n.value) / n.sigma for n in problem.known])])
+
     def settings(u: jax.Array, part: Part, broadening: jax.Array) -> tuple[Model, Instrument]:
         values = all_values(transform, free_values(transform, u))
         instrument = dataclasses.replace(part.instrument, **_instrument_values(values, part.name))
         wide = jnp.sqrt(instrument.fwhm_energy**2 + broadening**2)
-        rest = {n: v for n, v in values.items() if n not in QUANTITIES and n.rsplit(".", 1)[-1] not in QUANTITIES}
-        return problem.model_of(rest), dataclasses.replace(instrument, fwhm_energy=wide)
+        return model_at(values), dataclasses.replace(instrument, fwhm_energy=wide)
 
     def images(u: jax.Array, part: Part, broadening: jax.Array) -> jax.Array:
         model, instrument = settings(u, part, broadening)
@@ -229,7 +258,7 @@ def make_objective(problem: Problem, parts: list[Part], transform: Transform) ->
         return found.mean, found.coefficients, found.penalty
 
     def cost(u: jax.Array, obs: list[Observed], broadening: jax.Array) -> jax.Array:
-        total = prior_cost(transform, free_values(transform, u))
+        total = 0.5 * jnp.sum(prior_rows(u) ** 2)
         for part, o in zip(parts, obs, strict=True):
             mean, _, penalty = mean_of(u, part, o, broadening)
             total += cost_and_score(part.likelihood.kind, mean, o.data, o.weight)[0] + penalty
@@ -253,10 +282,8 @@ def make_objective(problem: Problem, parts: list[Part], transform: Transform) ->
         return value, gradient, score.ravel(), fisher.ravel(), jacobian.reshape(score.size, -1)
 
     def linearise(u: jax.Array, obs: list[Observed], broadening: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        x, dx = free_values(transform, u), jnp.diagonal(jax.jacfwd(lambda w: free_values(transform, w))(u))
-        precision = jnp.asarray(1 / transform.sigma**2)
-        total = prior_cost(transform, x)
-        gradient, matrix = dx * precision * (x - transform.prior), jnp.diag(dx**2 * precision)
+        rows, root = prior_rows(u), jax.jacfwd(prior_rows)(u)
+        total, gradient, matrix = 0.5 * jnp.sum(rows**2), rows @ root, root.T @ root
         for part, o in zip(parts, obs, strict=True):
             value, slope, _, fisher, jacobian = part_linearised(u, part, o, broadening)
             total += value
@@ -274,11 +301,18 @@ def make_objective(problem: Problem, parts: list[Part], transform: Transform) ->
             out.append(jacobian * score[:, None])
         return out
 
-    return Objective(cost, linearise, predict, scores)
+    return Objective(cost, linearise, predict, scores, prior_rows)
+
+
+def model_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that go to `model_of`: all but instrument numbers, shared or of one map."""
+    return {n: v for n, v in values.items() if n.rsplit(".", 1)[-1] not in QUANTITIES}
 
 
 def _check_options(problem: Problem) -> None:
-    """ValueError for stages, blocks or grids that are no such thing."""
+    """ValueError for stages, blocks, known numbers or grids that are no such thing."""
+    for known in problem.known:
+        checks.positive(f"known.{known.name}", known.sigma)
     for width in problem.broadening:
         checks.positive("broadening", width, "eV")
     for name, value in (("block", problem.block), ("kz_points", problem.kz_points)):

@@ -116,8 +116,8 @@ def block_bootstrap(
     scores: list[np.ndarray],
     shapes: list[tuple[int, ...]],
     fisher: np.ndarray,
-    prior_gradient: np.ndarray,
-    prior_precision: np.ndarray,
+    prior_rows: np.ndarray,
+    prior_root: np.ndarray,
     side: int,
     draws: int,
     seed: int,
@@ -125,8 +125,8 @@ def block_bootstrap(
     """Covariance of one Newton step from resampled blocks of pixels, (parameter, parameter).
 
     Every draw takes the blocks of every map with replacement, and the centres of the priors from the priors themselves;
-    δ = −F⁻¹ (Σ resampled scores + prior gradient). It
-    holds for correlated residuals as long as the correlation is shorter than a block.
+    δ = −F⁻¹ (Σ resampled scores + Rᵀ(r + noise)) with r the priors' (number − prior)/σ, (prior,), and R their
+    derivative, (prior, parameter). It holds for correlated residuals as long as the correlation is shorter than a block.
 
     Source: after H. R. Künsch, Ann. Statist. 17, 1217 (1989), with the estimate linearised.
     """
@@ -140,7 +140,7 @@ def block_bootstrap(
         sums.append(total)
     steps = []
     for _ in range(draws):
-        gradient = prior_gradient + np.sqrt(prior_precision) * rng.normal(size=prior_precision.size)
+        gradient = prior_root.T @ (prior_rows + rng.normal(size=prior_rows.size))
         for total in sums:
             gradient += total[rng.integers(0, len(total), len(total))].sum(axis=0)
         steps.append(np.linalg.solve(fisher, gradient))
