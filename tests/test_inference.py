@@ -255,18 +255,29 @@ def test_fit_recovers_the_truth_within_errors_and_reports():
     assert any("chi" in sentence for sentence in result.report)
 
 
+def test_nodes_resolve_the_narrowest_momentum_resolution_of_a_fit():
+    table, atoms, instrument, parameters, options = square_problem(method="grid")
+    data = simulate(atoms, table, instrument)
+    fixed, _ = prepare(data, problem_of(parameters, atoms, table, instrument, options))
+    parameters |= bj.instrument_parameters(instrument, ("fwhm_momentum",))
+    free, transform = prepare(data, problem_of(parameters, atoms, table, instrument, options))
+    steps = [float(np.diff(p[0].plan.kx)[0]) for p in (free, fixed)]
+    assert steps[0] == pytest.approx(0.7 * steps[1])
+    assert transform.lower[transform.names.index("fwhm_momentum")] == pytest.approx(0.7 * 0.02)
+
+
 def test_what_is_known_of_the_model_enters_the_fit():
     """A number said to be known to 1 meV is met, its parameters' errors shrink, and the report says what it was fitted as."""
     table, atoms, instrument, parameters, options = square_problem(
         derived=lambda model, _: {"bottom": float(bottom(model))}
     )
     data = simulate(atoms, table, instrument, seed=4)
-    value = float(bottom(bj.tight_binding(atoms, table, spin_orbit=False))) - 0.05
+    value = float(bottom(bj.tight_binding(atoms, table, spin_orbit=False))) - 5e-3
     free = bj.fit(data, problem_of(parameters, atoms, table, instrument, options), bootstrap_draws=50)
     options |= {"known": (Known("bottom", bottom, value, 1e-3),)}
     told = bj.fit(data, problem_of(parameters, atoms, table, instrument, options), bootstrap_draws=50)
-    assert float(bottom(told.model())) == pytest.approx(value, abs=5e-3)  # the data pull it back
-    assert float(bottom(free.model())) - value > 0.03
+    assert float(bottom(told.model())) == pytest.approx(value, abs=3e-3)  # the data pull it back
+    assert float(bottom(free.model())) - value > 5e-3
     for error, before in zip(told.derived["bottom"][1:], free.derived["bottom"][1:], strict=True):
         assert 0.5e-3 < error < 1.05e-3 < before  # Laplace and bootstrap
     assert any(s.startswith("bottom is fitted as") for s in told.report)

@@ -16,9 +16,11 @@ from bandjax import checks, inference
 from bandjax.inference import (
     FitResult,
     FreeWeights,
+    Known,
     Likelihood,
     Parameter,
     Problem,
+    gap_at_gamma,
     instrument_parameters,
     table_model,
     table_parameters,
@@ -184,12 +186,14 @@ def build(
     )
     options = dict(config.get("fit", {}))
     first = next(iter(instruments.values()))
-    derived = options.pop("derived", True) and _is_zincblende(table) and spin_orbit
+    edges = is_zincblende(table) and spin_orbit
+    derived = options.pop("derived", True) and edges
     problem = Problem(
         model_of,
         parameters_of(config, table, start, instruments),
         instruments if len(sections) > 1 else first,
         noise if len(sections) > 1 else next(iter(noise.values())),
+        known=_known(config.get("known", {}), edges),
         weights=_tuple("weights", FreeWeights, config["weights"]) if "weights" in config else None,
         derived=zincblende_numbers(BAND_EDGES) if derived else None,
         **{
@@ -200,6 +204,19 @@ def build(
     )
     run = {k: options[k] for k in ("max_steps", "bootstrap_draws") if k in options}
     return Prepared(dict(maps) if len(sections) > 1 else next(iter(maps.values())), problem, run)
+
+
+def _known(section: Mapping[str, Any], edges: bool) -> tuple[Known, ...]:
+    """What a [known] section says of the model."""
+    if section and not edges:
+        raise ValueError("[known] must be left out but for zinc-blende crystals with spin-orbit, but is given.")
+    out = []
+    for name, pair in section.items():
+        numbers = isinstance(pair, list) and len(pair) == 2 and all(isinstance(x, int | float) for x in pair)
+        if not numbers or pair[1] <= 0:
+            raise ValueError(f"[known] must give `{name}` as [value, standard deviation > 0] in eV, but gives {pair!r}.")
+        out.append(Known(name, gap_at_gamma(BAND_EDGES), float(pair[0]), float(pair[1])))
+    return tuple(out)
 
 
 def tables_of(model: Mapping[str, Any], folder: str | os.PathLike[str] = ".") -> tuple[Table, Table | None]:
@@ -321,5 +338,6 @@ def _tuple(name: str, kind: Any, section: Mapping[str, Any]) -> Any:
     return kind(**section)
 
 
-def _is_zincblende(table: Table) -> bool:
+def is_zincblende(table: Table) -> bool:
+    """Whether a table is one of a zinc-blende crystal: those of the package that have p shells are."""
     return any("p" in shells for _, shells in table.spec.orbitals)

@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from bandjax.config.build import are_counts, build, load_map, structure_of, tables_of
+from bandjax.config.build import BAND_EDGES, are_counts, build, is_zincblende, load_map, structure_of, tables_of
 from bandjax.config.template import render
 from bandjax.hamiltonian import tight_binding
+from bandjax.inference import gap_at_gamma
 from bandjax.inference.parameters import start_vector
 from bandjax.inference.problem import make_objective, observed, prepare
 from bandjax.io import read, to_fermi
@@ -34,6 +35,7 @@ SCAN = (-1.2, 1.21, 0.15)  # eV around the guess: Fermi levels that are tried
 SLITS = ([1, 0, 0], [1, 1, 0])  # on (001)
 INNER_POTENTIALS = np.arange(4.0, 17.0, 2.0)  # eV
 KNOTS = {"pixels": 4, "energy": 0.45}  # distance of the weights' knots, in pixels and in eV
+GAP_SIGMA = 0.05  # eV: published tables keep the gap, and temperature and strain move it by less
 SCAN_PIXELS = (24, 48)
 
 
@@ -77,6 +79,9 @@ def suggest(
     held = _fixed(values)
     if held:
         config["table_prior"]["fixed"] = held
+    if is_zincblende(values) and values.spec.spin_orbit:
+        gap = float(gap_at_gamma(BAND_EDGES)(tight_binding(atoms, values)))
+        config["known"] = {"gap_gamma": [round(gap, 4), GAP_SIGMA]}
     free = ["fermi_energy", "eta"]
     free += ["polar"] if "angle" in data.dims else []
     free += ["azimuth"] if not deep and "kx" in data.dims else []

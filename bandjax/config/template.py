@@ -21,6 +21,8 @@ SECTIONS = {
     "instrument": "Numbers of source, sample and analyser. Those not named in [parameters] stay as they are here.",
     "table_prior": "Every energy of the table is free, with a Gaussian prior around its published value: its width is\n"
     "# `relative` × |value|, but at least `least` eV (spin-orbit constants: a tenth of that). `fixed` are held.",
+    "known": "What is known of the crystal from elsewhere, [value, standard deviation] in eV: its direct gap at Γ, which\n"
+    "# occupied bands do not show (here the table's own).",
     "likelihood": "Noise: \"poisson\" for counts, \"scaled\" (variance = scale × smoothed data; scale measured from the map if\n"
     "# left out) for averaged or camera data and with [weights].",
     "weights": "Matrix elements as smooth free functions of pixel and energy (splines along each) and a smooth background,\n"
@@ -49,7 +51,7 @@ def render(config: Mapping[str, Any], data: xr.DataArray, path: str) -> str:
     """TOML text of a configuration."""
     axes = ", ".join(f"{d} {float(data[d][0]):.3g} … {float(data[d][-1]):.3g} ({data.sizes[d]})" for d in data.dims)
     lines = [HEAD.format(path=path, axes=axes)]
-    for section in ("map", "model", "instrument", "table_prior", "parameters", "likelihood", "weights", "fit"):
+    for section in ("map", "model", "instrument", "table_prior", "known", "parameters", "likelihood", "weights", "fit"):
         if section not in config:
             continue
         lines += [f"# {SECTIONS[section]}", f"[{section}]"]

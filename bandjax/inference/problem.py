@@ -37,6 +37,7 @@ from bandjax.photoemission.plan import as_axes
 from bandjax.units import FWHM_PER_SIGMA
 
 TURNING = {"azimuth", "incidence", "incidence_azimuth"}  # numbers that break the mirror symmetry of a plan
+NARROWEST = 0.7  # part of its start to which a momentum resolution may narrow on the nodes of the "grid" method
 ModelOf = Callable[[Mapping[str, Any]], Model]
 
 
@@ -73,7 +74,8 @@ class Problem:
         block: Pixels along each side of such a block, and of the blocks of the bootstrap.
         seed: Of the held-out blocks and of the bootstrap.
         inflate: Whether misfit (pixel by pixel) and correlation of the residual widen the noise in final stages.
-        method, kz_points, window: How images are computed; see `plan_image`.
+        method, kz_points, window: How images are computed; see `plan_image`. With "grid" a free `fwhm_momentum` is
+            bounded below by `NARROWEST` of its start, which the nodes still resolve.
         derived: From a model, its instrument to named derived numbers, whose errors are propagated.
     """
 
@@ -135,7 +137,11 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
     """
     _check_options(problem)
     maps = dict(data) if isinstance(data, Mapping) and not isinstance(data, xr.DataArray) else {"map": data}
-    transform = make_transform(problem.parameters)
+    parameters = dict(problem.parameters)
+    for name, p in parameters.items():
+        if name.endswith("fwhm_momentum") and problem.method == "grid" and not p.fixed and p.tied is None:
+            parameters[name] = p._replace(lower=max(p.lower, NARROWEST * p.value))
+    transform = make_transform(parameters)
     _check_names(problem, list(maps))
     start_values = {n: float(v) for n, v in all_values(transform, jnp.asarray(transform.centre)).items()}
     parts = []
@@ -161,8 +167,9 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
         start = dataclasses.replace(instrument, **_instrument_values(start_values, name))
         model = problem.model_of(model_values(start_values))
         free = {n.rsplit(".", 1)[-1] for n in transform.names} | {n.rsplit(".", 1)[-1] for n, *_ in transform.tied}
+        narrow = NARROWEST if "fwhm_momentum" in free else 1.0
         plan = plan_image(
-            model, start, axes, method=problem.method, kz_points=problem.kz_points, window=problem.window,
+            model, dataclasses.replace(start, fwhm_momentum=narrow * start.fwhm_momentum), axes, method=problem.method, kz_points=problem.kz_points, window=problem.window,
             turning=bool(free & TURNING),
         )  # fmt: skip
         variance = pixel_variance(values, mask, likelihood) if likelihood.kind == "scaled" else np.ones_like(values)
