@@ -22,6 +22,8 @@ HISTORY = ("stage", "broadening", "step", "cost", "promised", "damping", "second
 
 
 KINK = 10  # times the tolerance
+LATEST = 4  # successful trials that must together gain more than so many tolerances, or a stage is at its end
+IDLE = 10
 
 
 class Saved(NamedTuple):
@@ -63,16 +65,19 @@ class Descent:
         broadening=0.0,
         widening=(),
     ) -> State:
-        """Descend from `u` until an undamped step promises less than `tolerance`, at most `steps` trials."""
+        """Descend from `u`, at most `steps` trials, until an undamped step promises less than `tolerance` or successful
+        trials hardly gain any more (where a model misses the data, steps promise more than they hold); then `done`."""
         width = jnp.asarray(float(broadening))
         state = least_squares.start_state(lambda v: self._linearise(v, obs, width), u)
         if not np.isfinite(state.cost):
             raise ValueError(f"The start of a fit must give a finite −log posterior, but gives {float(state.cost)}.")
+        costs = [float(state.cost)]  # after each successful trial
         for _ in range(steps):
             promised = float(state.decrement)
+            idle = len(costs) > LATEST and costs[-1 - LATEST] - costs[-1] < IDLE * tolerance
             # where non-negative weights come and go the cost has kinks, at which no step does better
             stuck = promised < KINK * tolerance and float(state.damping) > 1.0
-            if bool(state.done) or promised < tolerance or stuck:
+            if bool(state.done) or promised < tolerance or stuck or idle:
                 return state._replace(done=jnp.asarray(True))
             began = time.perf_counter()
             point, expected = least_squares.trial_step(state)
@@ -80,6 +85,7 @@ class Descent:
             if np.isfinite(reached) and reached < state.cost:
                 gain = (state.cost - reached) / expected
                 state = least_squares.accept(state, point, gain, self._linearise(point, obs, width), tolerance)
+                costs.append(float(state.cost))
             else:
                 state = least_squares.reject(state, tolerance)
             numbers = (stage, float(broadening), int(state.steps), float(state.cost), float(state.decrement))

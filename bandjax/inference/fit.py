@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from bandjax.inference.descent import Descent, Progress, StateFile
-from bandjax.inference.least_squares import State
+from bandjax.inference.least_squares import LARGEST_DAMPING, State
 from bandjax.inference.likelihood import SMALLEST_MEAN
 from bandjax.inference.parameters import Transform, all_values, free_values, start_vector
 from bandjax.inference.problem import Objective, Observed, Part, Problem, make_objective, model_values, observed, prepare
@@ -27,7 +27,7 @@ from bandjax.photoemission import QUANTITIES
 
 COARSE_TOLERANCE = 0.1  # promised decrease of −log L at which all but the last stage have done their work
 COARSE_STEPS = 15  # trials at most of those stages: they only have to reach the basin
-CONVERGED = 0.05  # promised decrease below which a fit counts as converged: a third of a standard error
+CONVERGED = 0.05  # promised or lately gained decrease below which a fit counts as converged: a third of a standard error
 TOLERANCE = 5e-3  # the same for the last stage: a tenth of a standard error
 REWEIGHTINGS = 2  # final stages with the noise widened where the model misses
 BOUND_SLOPE = 1e-4  # part of a parameter's scale that a unit of u still moves it, below which it sits on its bound
@@ -60,7 +60,8 @@ class FitResult:
         cost: −log posterior at the optimum with the widened noise, constants dropped.
         inflation: Median factor on the variances in the last stage, for misfit and correlated residuals; where the
             model misses most a pixel's own factor is larger (`MapResult.widening`).
-        converged: Whether the last stage ended where an undamped step promises less than 0.05 of −log L.
+        converged: Whether the last stage ended where an undamped step promises less than 0.05 of −log L, or where the
+            last four successful trials together gained less than that.
         history: One entry a trial: stage, step, cost, promised decrease, seconds.
         report: Sentences: degeneracies, unmeasured directions, residual tests, convergence.
     """
@@ -247,7 +248,8 @@ def _result(
             f"{known.name} is fitted as {known.value + row * known.sigma:.4g}; known before: {known.value:.4g} ± "
             f"{known.sigma:.2g} (pull {row:+.1f})."
         )
-    converged = float(state.decrement) < CONVERGED
+    ended = bool(state.done) and float(state.damping) < LARGEST_DAMPING  # not for want of any step that helps
+    converged = ended or float(state.decrement) < CONVERGED
     if not converged:
         report.append(f"The fit has not converged: a full step still promises {float(state.decrement):.3g} of −log L.")
 
