@@ -117,8 +117,22 @@ def test_noise_is_measured_from_the_data():
     data = smooth + np.random.default_rng(1).normal(size=smooth.shape) * np.sqrt(2.5 * smooth)
     mask = np.ones_like(data, bool)
     assert noise_scale(data, mask) == pytest.approx(2.5, rel=0.1)  # 9,600 pixels: the median is good to a few per cent
-    variance = pixel_variance(data, mask, Likelihood("scaled"))
+    variance, same = pixel_variance(data, mask, Likelihood("scaled"), e)
+    assert variance is same
     assert np.mean((data - smooth) ** 2 / variance) == pytest.approx(1.0, rel=0.1)
+
+
+def test_band_error_covers_a_band_that_is_that_far_off():
+    """A line moved by 30 meV differs from itself by about one standard deviation of the widened noise."""
+    x, e = np.linspace(-1, 1, 60), np.linspace(-2, 0, 200)
+    line = lambda shift: 100 + 5000 / (1 + ((e[None, :] + 1 + 0.6 * x[:, None] - shift) / 0.15) ** 2)  # noqa: E731
+    noise, variance = pixel_variance(
+        line(0.0), np.ones((60, 200), bool), Likelihood("scaled", scale=1.0, band_error=0.03), e
+    )
+    ratio = (line(0.03) - line(0.0)) ** 2 / (variance - noise)
+    steep = variance > 10 * noise
+    assert 0.2 < steep.mean() < 0.8
+    assert np.median(ratio[steep]) == pytest.approx(1.0, abs=0.35)  # smoothing and curvature of the line
 
 
 def test_noise_is_measured_where_most_of_the_map_is_dark():

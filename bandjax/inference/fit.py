@@ -39,7 +39,7 @@ class MapResult:
 
     data: xr.DataArray
     model: xr.DataArray
-    residual: xr.DataArray  # (data − model)/σ, σ as the likelihood states it
+    residual: xr.DataArray  # (data − model)/σ, σ of the noise alone
     widening: xr.DataArray  # factor on σ² with which the pixel entered the last stage
     tests: Residuals
 
@@ -161,7 +161,8 @@ def _widening(
     together), less what the likelihood's own inflation already grants."""
     out = []
     for part, (mean, coefficient) in zip(parts, objective.predict(u, obs, jnp.asarray(0.0)), strict=True):
-        residual, fitted = (part.data - np.asarray(mean)) / _sigma(part, np.asarray(mean)), part.fitted
+        sigma = _sigma(part, np.asarray(mean)) * np.sqrt(part.variance / part.noise)
+        residual, fitted = (part.data - np.asarray(mean)) / sigma, part.fitted
         local = local_misfit(residual, fitted)
         tests = residual_tests(
             residual / np.sqrt(local), fitted, part.held, n_parameters + coefficient.size, np.zeros_like(residual)
@@ -174,10 +175,10 @@ def _widening(
 
 
 def _sigma(part: Part, mean: np.ndarray) -> np.ndarray:
-    """Standard deviation of every pixel as the likelihood states it, without any inflation."""
+    """Standard deviation of every pixel's noise, without band error or any inflation."""
     if part.likelihood.kind == "poisson":
         return np.sqrt(np.maximum(mean, SMALLEST_MEAN))
-    return np.sqrt(part.variance)
+    return np.sqrt(part.noise)
 
 
 def _tests(part: Part, mean: np.ndarray, n_parameters: int) -> Residuals:

@@ -1,8 +1,10 @@
 """Likelihoods of counts, and the noise of camera data.
 
 poisson: −log L = Σ (μ − d log μ), Fisher weight 1/μ. scaled: a Gaussian of fixed variance per pixel, −log L =
-Σ (d − μ)²/2σ², for averaged or camera data; σ² = scale · d̄ + (relative · d̄)² with d̄ the smoothed data. `relative`
-stands for what the model cannot describe (detector inhomogeneity, unmodelled structure).
+Σ (d − μ)²/2σ², for averaged or camera data; σ² = scale · d̄ + (relative · d̄)² + (band_error · ∂d̄/∂E)² with d̄ the
+smoothed data. `relative` stands for structure that the model cannot describe (detector inhomogeneity), `band_error` for
+a Hamiltonian of few parameters, whose bands miss the crystal's by some tens of meV: without it the brightest band,
+where counts are many and that error shows most, decides alone; with it every band counts about equally in energy.
 """
 
 from typing import NamedTuple
@@ -27,12 +29,14 @@ class Likelihood(NamedTuple):
         kind: "poisson" (counts) or "scaled" (camera or averaged data).
         scale: Variance per count of "scaled"; None measures it from the data's finest structure.
         relative: Additional standard deviation of "scaled" as a part of the signal.
+        band_error: Energy by which the model's bands may miss those of the crystal, eV ("scaled").
         inflation: Factor on every variance (≥ 1): misfit and correlation of residuals, found by a first fit.
     """
 
     kind: str = "poisson"
     scale: float | None = None
     relative: float = 0.0
+    band_error: float = 0.0
     inflation: float = 1.0
 
 
@@ -40,7 +44,10 @@ def check_likelihood(likelihood: Likelihood) -> Likelihood:
     """`likelihood`, or ValueError for an unknown kind or a width that is not positive."""
     checks.one_of("likelihood.kind", likelihood.kind, ("poisson", "scaled"))
     checks.not_negative("likelihood.relative", likelihood.relative)
+    checks.not_negative("likelihood.band_error", likelihood.band_error)
     checks.positive("likelihood.inflation", likelihood.inflation)
+    if likelihood.kind == "poisson" and likelihood.band_error:
+        raise ValueError(f'Argument `likelihood.band_error` must be 0 for "poisson", but is {likelihood.band_error:g}.')
     if likelihood.scale is not None:
         checks.positive("likelihood.scale", likelihood.scale)
     return likelihood
@@ -66,14 +73,19 @@ def noise_scale(data: np.ndarray, mask: np.ndarray) -> float:
     return float(max((np.median(relative) / 0.6745 / 2) ** 2, 1e-12))
 
 
-def pixel_variance(data: np.ndarray, mask: np.ndarray, likelihood: Likelihood) -> np.ndarray:
-    """σ² of every pixel of "scaled" data, without the inflation."""
+def pixel_variance(
+    data: np.ndarray, mask: np.ndarray, likelihood: Likelihood, energy: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """σ² of every pixel of "scaled" data (…, energy) without the inflation: of the noise, and with the band error."""
     scale = noise_scale(data, mask) if likelihood.scale is None else likelihood.scale
     filled = np.where(mask, data, 0.0)
     weight = gaussian_filter(mask.astype(float), 1.5)
     smooth = np.where(weight > 0, gaussian_filter(filled, 1.5) / np.maximum(weight, 1e-9), 0.0)
     level = np.maximum(smooth, 0.02 * np.mean(data[mask]))  # pixels in the dark keep a finite σ
-    return scale * level + (likelihood.relative * level) ** 2
+    noise = scale * level + (likelihood.relative * level) ** 2
+    if not likelihood.band_error:
+        return noise, noise
+    return noise, noise + (likelihood.band_error * np.gradient(smooth, energy, axis=-1)) ** 2
 
 
 def cost_and_score(

@@ -117,7 +117,8 @@ class Part(NamedTuple):
     data: np.ndarray
     fitted: np.ndarray  # pixels of the fit
     held: np.ndarray  # pixels held out
-    variance: np.ndarray
+    noise: np.ndarray  # σ² of the data
+    variance: np.ndarray  # σ² with which pixels enter: noise, and the band error of the likelihood
     bases: tuple[Smooth, ...] | None  # weights of the sharp and of the k_z-averaged image, background
 
 
@@ -172,7 +173,9 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
             model, dataclasses.replace(start, fwhm_momentum=narrow * start.fwhm_momentum), axes, method=problem.method, kz_points=problem.kz_points, window=problem.window,
             turning=bool(free & TURNING),
         )  # fmt: skip
-        variance = pixel_variance(values, mask, likelihood) if likelihood.kind == "scaled" else np.ones_like(values)
+        noise = variance = np.ones_like(values)
+        if likelihood.kind == "scaled":
+            noise, variance = pixel_variance(values, mask, likelihood, np.array(axes.energy))
         bases = None
         if problem.weights is not None:
             pixel, energy = np.array(axes.lateral[0][1]), np.array(axes.energy)
@@ -191,6 +194,7 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
                 np.where(mask, values, 0.0),
                 mask & ~held,
                 held,
+                noise,
                 variance,
                 bases,
             )
