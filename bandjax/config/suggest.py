@@ -34,7 +34,8 @@ ABOVE_VALENCE = 0.3  # eV above the valence edge of a gapped map that are kept: 
 SCAN = (-1.2, 1.21, 0.15)  # eV around the guess: Fermi levels that are tried
 SLITS = ([1, 0, 0], [1, 1, 0])  # on (001)
 INNER_POTENTIALS = np.arange(4.0, 17.0, 2.0)  # eV
-KNOTS = {"pixels": 4, "energy": 0.45}  # distance of the weights' knots, in pixels and in eV
+KNOTS = {"pixels": 6, "energy": 0.6}  # distance of the weights' knots, in pixels and in eV: wider than a line
+BAND_ERROR = {True: 0.1, False: 0.03}  # eV: what tables of crystals, and of p_z sheets near E_F, leave
 GAP_SIGMA = 0.05  # eV: published tables keep the gap, and temperature and strain move it by less
 SCAN_PIXELS = (24, 48)
 
@@ -89,6 +90,7 @@ def suggest(
     free += ["inner_potential", "escape_depth", "eta_momentum"] if deep else []
     if cut:
         config["likelihood"] = {"kind": "scaled", **({"scale": 1.0} if counts else {}), "relative": 0.02}
+        config["likelihood"]["band_error"] = BAND_ERROR[deep]
         pixels = max(data.sizes[d] for d in data.dims if d != "energy")
         span = float(data["energy"][-1] - data["energy"][0])
         config["weights"] = {

@@ -24,7 +24,8 @@ SECTIONS = {
     "known": "What is known of the crystal from elsewhere, [value, standard deviation] in eV: its direct gap at Γ, which\n"
     "# occupied bands do not show (here the table's own).",
     "likelihood": "Noise: \"poisson\" for counts, \"scaled\" (variance = scale × smoothed data; scale measured from the map if\n"
-    "# left out) for averaged or camera data and with [weights].",
+    "# left out) for averaged or camera data and with [weights]. band_error: by how many eV the bands of any such table\n"
+    "# may miss the crystal's; then no bright band decides alone.",
     "weights": "Matrix elements as smooth free functions of pixel and energy (splines along each) and a smooth background,\n"
     "# found exactly at every step. Leave the section out for the instrument's own gain and background.",
     "parameters": "Instrument numbers that are free, with usual priors. Details of any parameter, for example:\n"
