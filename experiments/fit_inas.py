@@ -31,7 +31,10 @@ from bandjax.results import provenance_of, result_dataset, write_result  # noqa:
 from experiments.common import arguments, shared_folder, write_json  # noqa: E402
 
 LATTICE_CONSTANT = 6.0583  # Å, InAs
-GAP = (0.417, 0.02)  # eV at low temperature; I. Vurgaftman, J. R. Meyer, L. R. Ram-Mohan, J. Appl. Phys. 89, 5815 (2001)
+GAP = (
+    0.417,
+    0.02,
+)  # eV at low temperature; I. Vurgaftman, J. R. Meyer, L. R. Ram-Mohan, J. Appl. Phys. 89, 5815 (2001)
 LOWEST = {"SO": 2, "LH": 4, "HH": 6}  # index of the lower of the two spin states, valence bands counted from the bottom
 
 
@@ -48,7 +51,10 @@ class Config:
     max_steps: int = 30
     held_out: float = 0.08
     seed: int = 0
-    weights: tuple[int, int] = (22, 12)  # knots 0.12 1/Å and 0.6 eV apart: closer than a line is wide, they fit its shape
+    weights: tuple[int, int] = (
+        22,
+        12,
+    )  # knots 0.12 1/Å and 0.6 eV apart: closer than a line is wide, they fit its shape
     kz_points: int = 11
     sp3s_prior: tuple[float, float] = (0.4, 0.5)  # relative width and least width (eV) of the sp3s* priors
     sp3d5s_prior: tuple[float, float] = (0.15, 0.2)
@@ -105,7 +111,8 @@ def problem(config: Config, kind: str, start_name: str, *, table_free: bool) -> 
     lateral, along = config.weights
     return bj.Problem(
         bj.table_model(atoms, start), parameters, base, bj.Likelihood("scaled", relative=config.relative_noise, band_error=config.band_error),
-        known=(bj.Known("gap_gamma", gap_at_gamma(8), *GAP),), weights=bj.FreeWeights(lateral=lateral, energy=along), broadening=config.broadening, held_out=config.held_out, seed=config.seed,
+        known=(bj.Known("gap_gamma", gap_at_gamma(8), *GAP),), weights=bj.FreeWeights(lateral=lateral, energy=along),
+        broadening=config.broadening, held_out=config.held_out, seed=config.seed,
         method="grid", kz_points=config.kz_points, window=1.0, derived=zincblende_numbers(8),
     )  # fmt: skip
 

@@ -296,7 +296,10 @@ def test_what_is_known_of_the_model_enters_the_fit():
         assert 0.5e-3 < error < 1.05e-3 < before  # Laplace and bootstrap
     assert any(s.startswith("bottom is fitted as") for s in told.report)
     with pytest.raises(ValueError, match=r"known.bottom.*> 0"):
-        prepare(data, problem_of(parameters, atoms, table, instrument, options | {"known": (Known("bottom", bottom, 0, 0),)}))
+        prepare(
+            data,
+            problem_of(parameters, atoms, table, instrument, options | {"known": (Known("bottom", bottom, 0, 0),)}),
+        )
 
 
 def test_joint_fit_shares_and_separates():

@@ -214,7 +214,9 @@ def _known(section: Mapping[str, Any], edges: bool) -> tuple[Known, ...]:
     for name, pair in section.items():
         numbers = isinstance(pair, list) and len(pair) == 2 and all(isinstance(x, int | float) for x in pair)
         if not numbers or pair[1] <= 0:
-            raise ValueError(f"[known] must give `{name}` as [value, standard deviation > 0] in eV, but gives {pair!r}.")
+            raise ValueError(
+                f"[known] must give `{name}` as [value, standard deviation > 0] in eV, but gives {pair!r}."
+            )
         out.append(Known(name, gap_at_gamma(BAND_EDGES), float(pair[0]), float(pair[1])))
     return tuple(out)
 

@@ -14,7 +14,16 @@ from bandjax.inference.descent import Descent, Progress, StateFile
 from bandjax.inference.least_squares import LARGEST_DAMPING, State
 from bandjax.inference.likelihood import SMALLEST_MEAN
 from bandjax.inference.parameters import Transform, all_values, free_values, start_vector
-from bandjax.inference.problem import Objective, Observed, Part, Problem, make_objective, model_values, observed, prepare
+from bandjax.inference.problem import (
+    Objective,
+    Observed,
+    Part,
+    Problem,
+    make_objective,
+    model_values,
+    observed,
+    prepare,
+)
 from bandjax.inference.uncertainty import (
     Residuals,
     block_bootstrap,
@@ -27,7 +36,9 @@ from bandjax.photoemission import QUANTITIES
 
 COARSE_TOLERANCE = 0.1  # promised decrease of −log L at which all but the last stage have done their work
 COARSE_STEPS = 15  # trials at most of those stages: they only have to reach the basin
-CONVERGED = 0.05  # promised or lately gained decrease below which a fit counts as converged: a third of a standard error
+CONVERGED = (
+    0.05  # promised or lately gained decrease below which a fit counts as converged: a third of a standard error
+)
 TOLERANCE = 5e-3  # the same for the last stage: a tenth of a standard error
 REWEIGHTINGS = 2  # final stages with the noise widened where the model misses
 BOUND_SLOPE = 1e-4  # part of a parameter's scale that a unit of u still moves it, below which it sits on its bound

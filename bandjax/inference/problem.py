@@ -170,8 +170,8 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
         free = {n.rsplit(".", 1)[-1] for n in transform.names} | {n.rsplit(".", 1)[-1] for n, *_ in transform.tied}
         narrow = NARROWEST if "fwhm_momentum" in free else 1.0
         plan = plan_image(
-            model, dataclasses.replace(start, fwhm_momentum=narrow * start.fwhm_momentum), axes, method=problem.method, kz_points=problem.kz_points, window=problem.window,
-            turning=bool(free & TURNING),
+            model, dataclasses.replace(start, fwhm_momentum=narrow * start.fwhm_momentum), axes,
+            method=problem.method, kz_points=problem.kz_points, window=problem.window, turning=bool(free & TURNING),
         )  # fmt: skip
         noise = variance = np.ones_like(values)
         if likelihood.kind == "scaled":
