@@ -181,6 +181,17 @@ def test_nonnegative_solution_agrees_with_scipy():
     assert (np.asarray(c)[bounded] >= 0).all() and not bool(np.asarray(free)[bounded].all())
 
 
+def test_what_the_data_do_not_measure_stays_where_it_is():
+    """A parameter without any curvature: finite steps and promise, and the others go on to their minimum."""
+
+    def linearise(u):
+        return 0.5 * (u[0] - 3) ** 2, jnp.array([u[0] - 3, 0.0]), jnp.diag(jnp.array([1.0, 0.0]))
+
+    found = minimise(linearise, jnp.array([0.0, 0.7]))
+    np.testing.assert_allclose(found.u, [3.0, 0.7], atol=0.02)
+    assert np.isfinite(found.decrement)
+
+
 def test_splines_sum_to_one():
     assert np.allclose(spline_basis(np.linspace(-3, 4, 50), 9).sum(axis=0), 1.0)
 

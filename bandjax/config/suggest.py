@@ -87,6 +87,7 @@ def suggest(
     free += ["polar"] if "angle" in data.dims else []
     free += ["azimuth"] if not deep and "kx" in data.dims else []
     free += ["eta_linear"] if cut else []
+    free += ["fwhm_energy"] if cut and not deep and float(data["energy"][-1]) > 0 else []  # the Fermi edge shows it
     free += ["inner_potential", "escape_depth", "eta_momentum"] if deep else []
     if cut:
         config["likelihood"] = {"kind": "scaled", **({"scale": 1.0} if counts else {}), "relative": 0.02}
@@ -101,7 +102,7 @@ def suggest(
         free += ["gain", "background"]
     config["parameters"] = {"free": free}
     config["fit"] = {
-        "broadening": [0.4], "held_out": 0.1, "method": "grid" if cut else "direct", "kz_points": (15 if cut else 7) if deep else 1,
+        "broadening": [round(min(0.4, 0.15 * float(np.ptp(data["energy"].values))), 3)], "held_out": 0.1, "method": "grid" if cut else "direct", "kz_points": (15 if cut else 7) if deep else 1,
         "seed": 0, "max_steps": 40,
     }  # fmt: skip
     if deep and len(values.energies) > 16:

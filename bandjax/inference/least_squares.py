@@ -51,8 +51,7 @@ def start_state(linearise: Linearise, u: jax.Array, damping: float = START_DAMPI
 
 def trial_step(state: State) -> tuple[jax.Array, jax.Array]:
     """The next point to try, and the decrease of the cost that the quadratic model promises there."""
-    diagonal = jnp.maximum(jnp.diagonal(state.fisher), 1e-12 * jnp.max(jnp.diagonal(state.fisher)))
-    damped = state.fisher + jnp.diag(state.damping * diagonal)
+    damped = state.fisher + jnp.diag(state.damping * _curvatures(state.fisher))
     step = -_solve(damped, state.gradient)
     promised = -(state.gradient @ step) - 0.5 * step @ state.fisher @ step
     return state.u + step, promised
@@ -108,7 +107,12 @@ def minimise(linearise: Linearise, u: jax.Array, *, max_steps: int = 60, toleran
 
 
 def _decrement(gradient: jax.Array, fisher: jax.Array) -> jax.Array:
-    return 0.5 * gradient @ _solve(fisher + 1e-12 * jnp.diag(jnp.diagonal(fisher)), gradient)
+    return 0.5 * gradient @ _solve(fisher + 1e-12 * jnp.diag(_curvatures(fisher)), gradient)
+
+
+def _curvatures(fisher: jax.Array) -> jax.Array:
+    """Diagonal of the Fisher matrix, above 0 also for what the data do not measure."""
+    return jnp.maximum(jnp.diagonal(fisher), 1e-12 * jnp.max(jnp.diagonal(fisher)))
 
 
 def _solve(matrix: jax.Array, vector: jax.Array) -> jax.Array:

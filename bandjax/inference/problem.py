@@ -241,7 +241,7 @@ def make_objective(problem: Problem, parts: list[Part], transform: Transform) ->
     def settings(u: jax.Array, part: Part, broadening: jax.Array) -> tuple[Model, Instrument]:
         values = all_values(transform, free_values(transform, u))
         instrument = dataclasses.replace(part.instrument, **_instrument_values(values, part.name))
-        wide = jnp.sqrt(instrument.fwhm_energy**2 + broadening**2)
+        wide = jnp.sqrt(instrument.fwhm_energy**2 + broadening**2 + 1e-12)  # 1 µeV keeps the derivative at 0 finite
         return model_at(values), dataclasses.replace(instrument, fwhm_energy=wide)
 
     def images(u: jax.Array, part: Part, broadening: jax.Array) -> jax.Array:
