@@ -31,7 +31,11 @@ DEEPEST = 8.0  # eV below E_F: lower bands of sp3 tables are shallow fits
 ABOVE_EDGE = 0.2  # eV above E_F that are kept
 DARK = 0.3  # part of the median brightness below which a column is a detector's edge
 ABOVE_VALENCE = 0.3  # eV above the valence edge of a gapped map that are kept: what lies higher is no bulk valence band
-SCAN = (-1.2, 1.21, 0.15)  # eV around the guess: Fermi levels that are tried
+SCAN = {
+    True: 1.2,
+    False: 1.8,
+}  # eV on either side of the guess: Fermi levels that are tried; a sheet may be doped so far
+SCAN_STEP = 0.15  # eV
 SLITS = ([1, 0, 0], [1, 1, 0])  # on (001)
 INNER_POTENTIALS = np.arange(4.0, 17.0, 2.0)  # eV
 KNOTS = {"pixels": 6, "energy": 0.6}  # distance of the weights' knots, in pixels and in eV: wider than a line
@@ -101,8 +105,12 @@ def suggest(
         config["likelihood"] = {"kind": "poisson" if counts else "scaled"}
         free += ["gain", "background"]
     config["parameters"] = {"free": free}
+    for name in ("gamma0", "gamma1"):  # −γ has the same bands: the fit should not wander there
+        if name in values.energies:
+            config["parameters"][name] = {"lower": 0.0}
     config["fit"] = {
-        "broadening": [round(min(0.4, 0.15 * float(np.ptp(data["energy"].values))), 3)], "held_out": 0.1, "method": "grid" if cut else "direct", "kz_points": (15 if cut else 7) if deep else 1,
+        "broadening": [round(min(0.4, 0.15 * float(np.ptp(data["energy"].values))), 3)], "held_out": 0.1,
+        "method": "grid" if cut else "direct", "kz_points": (15 if cut else 7) if deep else 1,
         "seed": 0, "max_steps": 40,
     }  # fmt: skip
     if deep and len(values.energies) > 16:
@@ -246,7 +254,8 @@ def _align(config: dict[str, Any], data: xr.DataArray, table: Table, atoms: Any)
     trial = {k: dict(v) for k, v in config.items()}
     trial["likelihood"] = {"kind": "scaled", "scale": 1.0}
     trial["fit"] |= {"held_out": 0.0, "kz_points": min(5, trial["fit"]["kz_points"])}
-    levels = guess + np.arange(*SCAN)
+    reach = SCAN["p" in shells]
+    levels = guess + np.arange(-reach, reach + SCAN_STEP / 2, SCAN_STEP)
     scanned = [trial["instrument"].get("slit")]
     if "inner_potential" in trial["instrument"]:
         scanned = list(SLITS)
