@@ -3,7 +3,7 @@
 from bandjax.structure.alloy import alloy
 from bandjax.structure.crystal import cubic_lattice, graphene, square_lattice, zincblende
 from bandjax.structure.growth import erf_profile, stack_positions
-from bandjax.structure.neighbours import find_bonds, site_labels
+from bandjax.structure.neighbours import find_bonds, find_mixed_bonds, site_labels
 from bandjax.structure.potential import depth_below_surface, exponential_potential, linear_potential
 from bandjax.structure.stacks import graded, slab, superlattice
 
@@ -14,6 +14,7 @@ __all__ = [
     "erf_profile",
     "exponential_potential",
     "find_bonds",
+    "find_mixed_bonds",
     "graded",
     "graphene",
     "linear_potential",
