@@ -15,6 +15,7 @@ from bandjax.hamiltonian.spin_orbit import spin_orbit_matrix
 from bandjax.materials import SHELLS, DistanceLaw, Table
 
 HARRISON_EXPONENT = 2.0
+Channel = tuple[str, str, str]  # shell of i, shell of j, symmetry
 
 
 class Blocks(NamedTuple):
@@ -38,17 +39,30 @@ def exponents_of(table: Table, kind: int, law: DistanceLaw | None) -> list[jax.A
 
 def hopping_block(table: Table, kind: int, exponents: list, vector: jax.Array) -> jax.Array:
     """<i a|H|j b> of one bond, shape (orbital of i, orbital of j)."""
-    spec = table.spec
-    bond = spec.bonds[kind]
-    shells_i, shells_j = spec.shells_of(bond.pair[0]), spec.shells_of(bond.pair[1])
+    bond = table.spec.bonds[kind]
     distance = jnp.linalg.norm(vector)
-    n = vector / distance
+    shells = table.spec.shells_of(bond.pair[0]), table.spec.shells_of(bond.pair[1])
+    return assembled(*shells, channel_values(table, kind, exponents, distance), vector / distance)
+
+
+def channel_values(table: Table, kind: int, exponents: list, distance: jax.Array) -> dict[Channel, jax.Array]:
+    """V(d0) (d0/d)^n in eV of every channel of a kind of bond, for distances in Å of any shape."""
+    bond = table.spec.bonds[kind]
     stretch = 1.0 if bond.length is None else bond.length / distance
-    blocks = {(a, b): jnp.zeros((len(SHELLS[a]), len(SHELLS[b])), vector.dtype) for a in shells_i for b in shells_j}
+    values: dict[Channel, jax.Array] = {}
     for integral, exponent in zip(bond.integrals, exponents, strict=True):
-        value = table.combine(integral.value).astype(vector.dtype) * stretch**exponent
-        key = (integral.shell_i, integral.shell_j)
-        blocks[key] += value * slater_koster(n, *key, integral.symmetry)
+        key = (integral.shell_i, integral.shell_j, integral.symmetry)
+        values[key] = values.get(key, 0.0) + table.combine(integral.value).astype(distance.dtype) * stretch**exponent
+    return values
+
+
+def assembled(
+    shells_i: tuple[str, ...], shells_j: tuple[str, ...], values: dict[Channel, jax.Array], n: jax.Array
+) -> jax.Array:
+    """Σ_channels V · (Slater-Koster factors) of one bond along the unit vector n, (orbital of i, orbital of j)."""
+    blocks = {(a, b): jnp.zeros((len(SHELLS[a]), len(SHELLS[b])), n.dtype) for a in shells_i for b in shells_j}
+    for (a, b, symmetry), value in values.items():
+        blocks[a, b] += value * slater_koster(n, a, b, symmetry)
     return jnp.concatenate([jnp.concatenate([blocks[a, b] for b in shells_j], axis=1) for a in shells_i], axis=0)
 
 

@@ -11,8 +11,6 @@ c = 0 and c = 1 everywhere this is the model of the labelled atoms; with one fra
 crystal. The band offset is part of the second species' on-site energies.
 """
 
-from collections.abc import Callable
-
 import ase
 import jax
 import jax.numpy as jnp
@@ -21,7 +19,15 @@ from jax.typing import ArrayLike
 
 from bandjax import checks
 from bandjax.hamiltonian import strain
-from bandjax.hamiltonian.blocks import Blocks, exponents_of, hopping_block, onsite_block, spin_orbit_block
+from bandjax.hamiltonian.blocks import (
+    Blocks,
+    Channel,
+    assembled,
+    channel_values,
+    exponents_of,
+    onsite_block,
+    spin_orbit_block,
+)
 from bandjax.hamiltonian.model import bond_group
 from bandjax.materials import DistanceLaw, Table, TableSpec
 from bandjax.structure import find_mixed_bonds
@@ -51,11 +57,14 @@ def mixed_blocks(
     c = jnp.asarray(composition, dtype)
     weight = jnp.stack([1 - c, c])  # (species, atom)
 
-    hopping = sum(
-        (weight[p, i] * weight[q, j])[:, None, None] * jax.vmap(_hopping(table, law, a, b))(vector)
-        for p, a in enumerate(spec.species)
-        for q, b in enumerate(spec.species)
-    )
+    distance = jnp.linalg.norm(vector, axis=1)
+    values: dict[Channel, jax.Array] = {}  # (bond,) for each channel: the four bonds differ in nothing else
+    for p, a in enumerate(spec.species):
+        for q, b in enumerate(spec.species):
+            for channel, value in _channel_values(table, law, a, b, distance).items():
+                values[channel] = values.get(channel, 0.0) + weight[p, i] * weight[q, j] * value
+    shells = spec.shells_of(spec.species[0])
+    hopping = jax.vmap(lambda v, n: assembled(shells, shells, v, n))(values, vector / distance[:, None])
     onsite = _mixed(weight, [onsite_block(table, s, dtype) for s in spec.species])
     if law is not None and law.onsite_form == "niquet2009":
         at, outward = np.concatenate([i, j]), jnp.concatenate([vector, -vector])
@@ -92,14 +101,14 @@ def _check_pair(spec: TableSpec, law: DistanceLaw | None) -> None:
         raise ValueError(f"Argument `composition` cannot mix the on-site strain terms {law.onsite_form!r}.")
 
 
-def _hopping(table: Table, law: DistanceLaw | None, a: str, b: str) -> Callable[[jax.Array], jax.Array]:
-    """The function d ↦ T_ab(d) for an atom a at the origin and an atom b at d."""
+def _channel_values(
+    table: Table, law: DistanceLaw | None, a: str, b: str, distance: jax.Array
+) -> dict[Channel, jax.Array]:
+    """Integrals in eV of the bond from a to b; those from b to a hold the same with exchanged shells."""
     for kind, bond in enumerate(table.spec.bonds):
-        exponents = exponents_of(table, kind, law)
-        if bond.pair == (a, b):
-            return lambda d, kind=kind, n=exponents: hopping_block(table, kind, n, d)
-        if bond.pair == (b, a):
-            return lambda d, kind=kind, n=exponents: hopping_block(table, kind, n, -d).T
+        if bond.pair in ((a, b), (b, a)):
+            values = channel_values(table, kind, exponents_of(table, kind, law), distance)
+            return values if bond.pair == (a, b) else {(t, s, symmetry): v for (s, t, symmetry), v in values.items()}
     raise AssertionError("checked before")
 
 

@@ -72,6 +72,7 @@ def tight_binding(
         )
     if composition is None:
         composition = _fractions_of(atoms)
+    composition, potential = (None if x is None else jnp.asarray(x) for x in (composition, potential))
     leaves = [x for x in (positions, cell, composition, potential, *table.values.values()) if x is not None]
     dtype = jnp.result_type(*leaves)
     dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
@@ -134,11 +135,11 @@ def _fractions_of(atoms: ase.Atoms) -> np.ndarray | None:
     return None if composition is None or np.isin(composition, (0, 1)).all() else composition
 
 
-def _shifted(onsite: tuple[jax.Array, ...], potential: ArrayLike) -> tuple[jax.Array, ...]:
+def _shifted(onsite: tuple[jax.Array, ...], potential: jax.Array) -> tuple[jax.Array, ...]:
     """On-site blocks plus the potential of each atom."""
     checks.shape_is("potential", potential, (len(onsite),))
     checks.finite("potential", potential)
-    potential = jnp.asarray(potential, onsite[0].dtype)
+    potential = potential.astype(onsite[0].dtype)
     return tuple(h + v * jnp.eye(len(h), dtype=h.dtype) for h, v in zip(onsite, potential, strict=True))
 
 
