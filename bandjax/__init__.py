@@ -32,13 +32,30 @@ from bandjax.spectrum import (
     spectral_function,
     velocities,
 )
-from bandjax.structure import cubic_lattice, graphene, square_lattice, zincblende
+from bandjax.structure import (
+    alloy,
+    cubic_lattice,
+    depth_below_surface,
+    erf_profile,
+    exponential_potential,
+    graded,
+    graphene,
+    linear_potential,
+    slab,
+    square_lattice,
+    stack_positions,
+    superlattice,
+    zincblende,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "FitResult", "FreeWeights", "Instrument", "Known", "Likelihood", "Model", "Parameter", "Problem", "Table", "arpes_image", "bands",
-    "cubic_lattice", "density_of_states", "effective_masses", "fit", "from_cubic", "from_fractional", "graphene",
-    "instrument_parameters", "k_path", "list_parameters", "load_parameters", "load_table", "plan_image", "read", "read_result", "result_dataset", "spectral_function",
-    "square_lattice", "table_model", "table_parameters", "tight_binding", "velocities", "write_result", "zincblende",
+    "FitResult", "FreeWeights", "Instrument", "Known", "Likelihood", "Model", "Parameter", "Problem", "Table",
+    "alloy", "arpes_image", "bands", "cubic_lattice", "density_of_states", "depth_below_surface",
+    "effective_masses", "erf_profile", "exponential_potential", "fit", "from_cubic", "from_fractional", "graded",
+    "graphene", "instrument_parameters", "k_path", "linear_potential", "list_parameters", "load_parameters",
+    "load_table", "plan_image", "read", "read_result", "result_dataset", "slab", "spectral_function",
+    "square_lattice", "stack_positions", "superlattice", "table_model", "table_parameters", "tight_binding",
+    "velocities", "write_result", "zincblende",
 ]  # fmt: skip

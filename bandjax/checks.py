@@ -42,6 +42,14 @@ def not_negative(name: str, x: Any, unit: str = "") -> None:
         raise ValueError(f"Argument `{name}` must be ≥ 0{_in(unit)}, but is {_worst(x)}.")
 
 
+def fraction(name: str, x: Any) -> None:
+    """Raise ValueError unless every number in `x` lies in [0, 1]."""
+    values = np.asarray(x) if is_concrete(x) else np.zeros(0)
+    bad = values[~((values >= 0) & (values <= 1))]
+    if bad.size:
+        raise ValueError(f"Argument `{name}` must lie in [0, 1], but holds {bad.ravel()[0]:g}.")
+
+
 def finite(name: str, x: Any) -> None:
     """Raise ValueError if `x` holds NaN or infinity."""
     if is_concrete(x) and not np.all(np.isfinite(np.asarray(x))):

@@ -24,10 +24,15 @@ class Orbital(NamedTuple):
 class BondGroup:
     """Bonds of one kind: tuples of atoms i, j and cell shifts, one entry a bond."""
 
-    kind: int  # index into the table's bonds
+    kind: int  # index into the table's bonds; of a mixed network, that of the bond between the two species
     i: tuple[int, ...]
     j: tuple[int, ...]
     shift: tuple[tuple[int, int, int], ...]
+
+
+def bond_group(kind: int, i: np.ndarray, j: np.ndarray, shift: np.ndarray) -> BondGroup:
+    """The group from arrays of atoms (bond,) and cell shifts (bond, 3)."""
+    return BondGroup(kind, tuple(map(int, i)), tuple(map(int, j)), tuple((int(a), int(b), int(c)) for a, b, c in shift))
 
 
 @dataclasses.dataclass(frozen=True)

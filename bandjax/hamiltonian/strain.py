@@ -37,14 +37,18 @@ def niquet_terms(
     """On-site blocks (one an atom) with Niquet's strain terms added."""
     blocks = list(onsite)
     for atom, label in enumerate(labels):
-        symbols = dict(dict(law.onsite_values)[label])
-        constants = {symbol: table.values[name] for symbol, name in symbols.items()}
-        length = next(b.length for b in table.spec.bonds if b.pair == (label, label) and b.length is not None)
-        shells = table.spec.shells_of(label)
         for vector in _neighbours(atom, groups, bond_vectors):
-            terms = jax.vmap(lambda d, length=length, c=constants, shells=shells: _niquet_block(d, length, c, shells))
-            blocks[atom] = blocks[atom] + terms(vector).sum(axis=0)
+            blocks[atom] = blocks[atom] + niquet_blocks(vector, table, law, label).sum(axis=0)
     return blocks
+
+
+def niquet_blocks(bond_vector: jax.Array, table: Table, law: DistanceLaw, label: str) -> jax.Array:
+    """What each neighbour of an atom of species `label` adds to its on-site block, (bond, orbital, orbital)."""
+    symbols = dict(dict(law.onsite_values)[label])
+    constants = {symbol: table.values[name] for symbol, name in symbols.items()}
+    length = next(b.length for b in table.spec.bonds if b.pair == (label, label) and b.length is not None)
+    shells = table.spec.shells_of(label)
+    return jax.vmap(lambda d: _niquet_block(d, length, constants, shells))(bond_vector)
 
 
 def _neighbours(atom: int, groups: list[BondGroup], bond_vectors: list[jax.Array]) -> list[jax.Array]:

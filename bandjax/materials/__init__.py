@@ -1,5 +1,6 @@
 """Parameter tables as data files, and their loader."""
 
+from bandjax.materials.elastic import Elastic, elastic_constants, interpolate, out_of_plane_constant
 from bandjax.materials.load import Entry, list_parameters, load_parameters, load_table
 from bandjax.materials.table import SHELLS, Bond, DistanceLaw, Integral, Table, TableSpec
 
@@ -7,11 +8,15 @@ __all__ = [
     "SHELLS",
     "Bond",
     "DistanceLaw",
+    "Elastic",
     "Entry",
     "Integral",
     "Table",
     "TableSpec",
+    "elastic_constants",
+    "interpolate",
     "list_parameters",
     "load_parameters",
     "load_table",
+    "out_of_plane_constant",
 ]

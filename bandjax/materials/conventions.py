@@ -16,34 +16,38 @@ _ROOT3_4 = math.sqrt(3) / 4
 _LETTER = {"s": "sigma", "p": "pi", "d": "delta"}
 
 
-def vogl_sp3s(anion: str, cation: str, values: dict[str, float]) -> dict:
+def vogl_sp3s(anion: str, cation: str, values: dict[str, float], prefix: str = "") -> dict:
     """On-site, spin-orbit and bond entries of an sp3s* table in Vogl's convention."""
     same = anion == cation
     site = {anion: "" if same else "a", cation: "" if same else "c"}
 
     onsite, spin_orbit = [], []
     for species, letter in site.items():
-        onsite += [(species, shell, ((f"E_{shell}{letter}", 1.0),)) for shell in ("s", "p", "s*")]
+        onsite += [(species, shell, ((f"{prefix}E_{shell}{letter}", 1.0),)) for shell in ("s", "p", "s*")]
         delta = f"Delta_{letter}" if letter else "Delta"
         if delta in values:
-            spin_orbit.append((species, "p", ((delta, 1 / 3),)))
+            spin_orbit.append((species, "p", ((prefix + delta, 1 / 3),)))
 
-    sp, ps, stp, pst = ("V_sp", "V_sp", "V_s*p", "V_s*p") if same else ("V_sapc", "V_scpa", "V_s*apc", "V_pas*c")
-    integrals = (
-        Integral("s", "s", "sigma", (("V_ss", 0.25),)),
-        Integral("p", "p", "sigma", (("V_xx", 0.25), ("V_xy", 0.5))),
-        Integral("p", "p", "pi", (("V_xx", 0.25), ("V_xy", -0.25))),
-        Integral("s", "p", "sigma", ((sp, _ROOT3_4),)),
-        Integral("p", "s", "sigma", ((ps, _ROOT3_4),)),
-        Integral("s*", "p", "sigma", ((stp, _ROOT3_4),)),
-        Integral("p", "s*", "sigma", ((pst, _ROOT3_4),)),
-    )
     return {
         "orbitals": tuple((species, ("s", "p", "s*")) for species in site),
         "onsite": tuple(onsite),
         "spin_orbit": tuple(spin_orbit),
-        "bond": ((anion, cation), integrals),
+        "bond": ((anion, cation), vogl_integrals(same, prefix)),
     }
+
+
+def vogl_integrals(same: bool, prefix: str = "") -> tuple[Integral, ...]:
+    """The 7 integrals between an anion and a cation, as combinations of Vogl's matrix elements."""
+    sp, ps, stp, pst = ("V_sp", "V_sp", "V_s*p", "V_s*p") if same else ("V_sapc", "V_scpa", "V_s*apc", "V_pas*c")
+    return (
+        Integral("s", "s", "sigma", ((prefix + "V_ss", 0.25),)),
+        Integral("p", "p", "sigma", ((prefix + "V_xx", 0.25), (prefix + "V_xy", 0.5))),
+        Integral("p", "p", "pi", ((prefix + "V_xx", 0.25), (prefix + "V_xy", -0.25))),
+        Integral("s", "p", "sigma", ((prefix + sp, _ROOT3_4),)),
+        Integral("p", "s", "sigma", ((prefix + ps, _ROOT3_4),)),
+        Integral("s*", "p", "sigma", ((prefix + stp, _ROOT3_4),)),
+        Integral("p", "s*", "sigma", ((prefix + pst, _ROOT3_4),)),
+    )
 
 
 def sp3d5s(anion: str, cation: str, values: dict[str, float], prefix: str = "") -> dict:

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from bandjax.checks import nearest
 from bandjax.materials import conventions
+from bandjax.materials.pairs import pair_parts
 from bandjax.materials.table import SHELLS, SYMMETRIES, Bond, DistanceLaw, Integral, Table, TableSpec
 
 TABLES = ("vogl1983", "klimeck2000", "jancu1998", "boykin2004", "niquet2009", "pz", "single_orbital", "two_orbital")
@@ -62,7 +63,8 @@ def load_parameters(material: str | tuple[str, str], table: str) -> Table:
 
     Args:
         material: "InAs", "Si", "graphene", …; a pair such as ("Si", "Ge") takes both elements and the
-            bond between them, with value names prefixed ("Si.E_s", "SiGe.sapc").
+            bond between them, with value names prefixed ("Si.E_s", "SiGe.sapc"). Where the table has no such bond
+            of its own (vogl1983, jancu1998) its integrals are the mean of the elements', at the mean bond length.
         table: "vogl1983", "klimeck2000" (sp3s*), "jancu1998", "boykin2004", "niquet2009" (sp3d5s*),
             "pz" (graphene, bilayer graphene), "single_orbital", "two_orbital" (square, cubic, tetragonal).
 
@@ -79,7 +81,8 @@ def load_parameters(material: str | tuple[str, str], table: str) -> Table:
         )
     data = _package_file(table)
     if not isinstance(material, str):
-        return _pair(data, tuple(material))
+        values, spec = pair_parts(data, tuple(material))
+        return _checked(values, spec)
     if material not in data["materials"]:
         known = ", ".join(data["materials"])
         raise ValueError(
@@ -170,18 +173,18 @@ def _table(entry: Mapping[str, Any], material: str, data: Mapping[str, Any]) -> 
         note=entry.get("note", ""),
         **parts,
     )
-    _check_names(spec, values)
-    return Table({name: jnp.asarray(float(v)) for name, v in values.items()}, spec)
+    return _checked(values, spec)
 
 
-def _check_names(spec: TableSpec, values: Mapping[str, float]) -> None:
-    """Every value that the Hamiltonian needs must be there."""
+def _checked(values: Mapping[str, float], spec: TableSpec) -> Table:
+    """The table, if every value that the Hamiltonian needs is there."""
     used = [c for _, _, c in spec.onsite + spec.spin_orbit] + [i.value for b in spec.bonds for i in b.integrals]
     missing = sorted({name for combination in used for name, _ in combination if name not in values})
     if missing:
         raise ValueError(
             f"value {missing[0]!r} is missing from table {spec.name} of {spec.material}.{nearest(missing[0], values)}"
         )
+    return Table({name: jnp.asarray(float(v)) for name, v in values.items()}, spec)
 
 
 def _laws(laws: Mapping[str, Any], bonds: tuple[Bond, ...], values: dict[str, float]) -> tuple[DistanceLaw, ...]:
@@ -203,63 +206,6 @@ def _laws(laws: Mapping[str, Any], bonds: tuple[Bond, ...], values: dict[str, fl
             )
         )
     return tuple(out)
-
-
-def _pair(data: Mapping[str, Any], elements: tuple[str, ...]) -> Table:
-    """Two elements and the bond between them, from a table that has all three."""
-    joined = "".join(elements)
-    if joined not in data.get("pairs", {}):
-        known = ", ".join(data.get("pairs", {})) or "none"
-        raise ValueError(f"Table {data['name']} must hold the pair {elements}, but its pairs are: {known}.")
-    pair = data["pairs"][joined]
-    values: dict[str, float] = {}
-    orbitals, onsite, spin_orbit, bonds, state = (), (), (), (), ()
-    first_law = {}
-    for element in elements:
-        entry = data["materials"][element]
-        parts = conventions.sp3d5s(element, element, entry["values"], prefix=f"{element}.")
-        values |= {f"{element}.{name}": v for name, v in entry["values"].items()}
-        orbitals, onsite, spin_orbit = (
-            orbitals + parts["orbitals"],
-            onsite + parts["onsite"],
-            spin_orbit + parts["spin_orbit"],
-        )
-        bonds += (conventions.zincblende_bond(*parts["bond"], lattice_constant=entry["lattice_constant"]),)
-        state += tuple((f"{element}.{name}", s) for name, s in entry["uncertain"].items())
-        first_law[element] = next(iter(data["distance_laws"][element].values()))
-    integrals = conventions.sp3d5s_integrals(False, prefix=f"{joined}.")
-    bonds += (Bond((elements[0], elements[1]), pair["length"], integrals),)
-    values |= {f"{joined}.{name}": v for name, v in pair["values"].items()}
-    state += tuple((f"{joined}.{name}", pair["state"]) for name in pair["values"])
-
-    exponents = []
-    for bond, owner in zip(bonds, (*elements, joined), strict=True):
-        found = pair["exponents"] if owner == joined else first_law[owner]["exponents"]
-        values |= {f"{owner}.n_{key}": v for key, v in found.items()}
-        exponents.append((bond.pair, tuple(f"{owner}.n_{conventions.exponent_name(i)}" for i in bond.integrals)))
-    onsite_values = []
-    for element in elements:
-        constants = (
-            first_law[element].get("onsite", {}) if data["name"] == "niquet2009" else {}
-        )  # Boykin's C of mixed bonds are not in the table
-        values |= {f"{element}.{key}": v for key, v in constants.items()}
-        onsite_values.append((element, tuple((key, f"{element}.{key}") for key in constants)))
-    law = DistanceLaw(
-        "table",
-        tuple(exponents),
-        "niquet2009" if "alpha_s" in first_law[elements[0]].get("onsite", {}) else None,
-        tuple(onsite_values),
-    )
-    if "band_offset_of_second" in pair:  # on-site shift of the second element, a value of its own
-        values[f"{joined}.offset"] = pair["band_offset_of_second"]
-        second = elements[1]
-        onsite = tuple((s, shell, (*c, (f"{joined}.offset", 1.0)) if s == second else c) for s, shell, c in onsite)
-    spec = TableSpec(
-        data["name"], f"{elements[0]}-{elements[1]}", data["citation"], elements, orbitals, onsite, spin_orbit, bonds,
-        None, (law,), state, pair.get("note", ""),
-    )  # fmt: skip
-    _check_names(spec, values)
-    return Table({name: jnp.asarray(float(v)) for name, v in values.items()}, spec)
 
 
 def _general(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,27 @@
-"""What the sample is: crystals as `ase.Atoms`, and which atoms bond."""
+"""What the sample is: crystals, stacks and alloys as `ase.Atoms`, which atoms bond, and potentials on them."""
 
+from bandjax.structure.alloy import alloy
 from bandjax.structure.crystal import cubic_lattice, graphene, square_lattice, zincblende
-from bandjax.structure.neighbours import find_bonds, site_labels
+from bandjax.structure.growth import erf_profile, stack_positions
+from bandjax.structure.neighbours import find_bonds, find_mixed_bonds, site_labels
+from bandjax.structure.potential import depth_below_surface, exponential_potential, linear_potential
+from bandjax.structure.stacks import graded, slab, superlattice
 
-__all__ = ["cubic_lattice", "find_bonds", "graphene", "site_labels", "square_lattice", "zincblende"]
+__all__ = [
+    "alloy",
+    "cubic_lattice",
+    "depth_below_surface",
+    "erf_profile",
+    "exponential_potential",
+    "find_bonds",
+    "find_mixed_bonds",
+    "graded",
+    "graphene",
+    "linear_potential",
+    "site_labels",
+    "slab",
+    "square_lattice",
+    "stack_positions",
+    "superlattice",
+    "zincblende",
+]

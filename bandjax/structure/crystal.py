@@ -26,15 +26,7 @@ def zincblende(material: str, a: float | None = None, *, cubic: bool = False) ->
         ValueError: `material` is not one or two elements, `a` is not positive, or `a` is None and the tables
             have no common value.
     """
-    elements = re.findall(r"[A-Z][a-z]?", material)
-    if (
-        not 1 <= len(elements) <= 2
-        or "".join(elements) != material
-        or any(e not in ase.data.chemical_symbols for e in elements)
-    ):
-        raise ValueError(
-            f"Argument `material` must name one or two elements such as 'Si' or 'InAs', but is {material!r}."
-        )
+    elements = elements_of(material)
     if a is None:
         a = _lattice_constant(material)
     positive("a", a, "Å")
@@ -46,6 +38,24 @@ def zincblende(material: str, a: float | None = None, *, cubic: bool = False) ->
         positions = (corners[:, None] + atoms.positions[None]).reshape(-1, 3)
         atoms = ase.Atoms([first, second] * 4, positions=positions, cell=[a] * 3, pbc=True)
     return atoms
+
+
+def elements_of(material: str) -> list[str]:
+    """The one or two elements of a material's name, in its order.
+
+    Raises:
+        ValueError: `material` is not one or two elements.
+    """
+    elements = re.findall(r"[A-Z][a-z]?", material)
+    if (
+        not 1 <= len(elements) <= 2
+        or "".join(elements) != material
+        or any(e not in ase.data.chemical_symbols for e in elements)
+    ):
+        raise ValueError(
+            f"Argument `material` must name one or two elements such as 'Si' or 'InAs', but is {material!r}."
+        )
+    return elements
 
 
 def _lattice_constant(material: str) -> float:

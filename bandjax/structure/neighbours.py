@@ -20,6 +20,22 @@ def site_labels(atoms: ase.Atoms) -> list[str]:
     return [str(s) for s in atoms.arrays.get("site", atoms.get_chemical_symbols())]
 
 
+def known_labels(atoms: ase.Atoms, spec: TableSpec) -> list[str]:
+    """The table's label of each atom.
+
+    Raises:
+        ValueError: an atom's label is not in the table.
+    """
+    labels = site_labels(atoms)
+    for index, label in enumerate(labels):
+        if label not in spec.species:
+            raise ValueError(
+                f"Table {spec.name} of {spec.material} must hold every species, but lacks {label!r} (atom {index}); "
+                f"it has {', '.join(spec.species)}."
+            )
+    return labels
+
+
 def find_bonds(atoms: ase.Atoms, spec: TableSpec) -> list[tuple[Bond, np.ndarray, np.ndarray, np.ndarray]]:
     """Each bond of the structure once, grouped by the table's kinds of bond.
 
@@ -32,22 +48,10 @@ def find_bonds(atoms: ase.Atoms, spec: TableSpec) -> list[tuple[Bond, np.ndarray
         ValueError: an atom's label is not in the table, two atoms are closer than 1 Å, or an atom has no
             neighbour within bonding distance.
     """
-    labels = site_labels(atoms)
-    for index, label in enumerate(labels):
-        if label not in spec.species:
-            raise ValueError(
-                f"Table {spec.name} of {spec.material} must hold every species, but lacks {label!r} (atom {index}); "
-                f"it has {', '.join(spec.species)}."
-            )
+    labels = known_labels(atoms, spec)
     lengths = [b.length if b.length is not None else _shortest(atoms) for b in spec.bonds]
     cutoff = max([CLOSEST, *((1 + STRETCH) * length for length in lengths)])
-    i, j, distance, shift = ase.neighborlist.neighbor_list("ijdS", atoms, cutoff)
-    if distance.size and distance.min() < CLOSEST:
-        at = int(distance.argmin())
-        raise ValueError(
-            f"Atoms must be at least {CLOSEST} Å apart, but atoms {i[at]} and {j[at]} are {distance[at]:.3f} Å apart."
-        )
-
+    i, j, distance, shift = _neighbours(atoms, cutoff)
     label = np.array(labels)
     misfit = np.full((len(spec.bonds), i.size), np.inf)
     for row, (bond, length) in enumerate(zip(spec.bonds, lengths, strict=True)):
@@ -76,6 +80,52 @@ def find_bonds(atoms: ase.Atoms, spec: TableSpec) -> list[tuple[Bond, np.ndarray
             f"but atom {alone[0]} ({labels[alone[0]]}) has none."
         )
     return bonds
+
+
+def find_mixed_bonds(atoms: ase.Atoms, spec: TableSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each bond of an alloy's network once, whatever species its ends hold.
+
+    Returns:
+        i (bond,), j (bond,), shift (bond, 3): two atoms bond where their distance is within ±15 % of one of the
+        table's lengths.
+
+    Raises:
+        ValueError: an atom's label is not in the table, two atoms are closer than 1 Å, or an atom has other than four
+            neighbours (in the outermost layers of a slab: more than four).
+    """
+    known_labels(atoms, spec)
+    lengths = [bond.length for bond in spec.bonds]
+    i, j, distance, shift = _neighbours(atoms, (1 + STRETCH) * max(lengths))
+    bonded = (distance > (1 - STRETCH) * min(lengths)) & _first_half(i, j, shift)
+    i, j, shift = i[bonded], j[bonded], shift[bonded]
+    _check_tetrahedral(atoms, np.bincount(np.concatenate([i, j]), minlength=len(atoms)))
+    return i, j, shift
+
+
+def _check_tetrahedral(atoms: ase.Atoms, count: np.ndarray) -> None:
+    layer = atoms.arrays.get("layer", np.zeros(len(atoms), int))
+    surface = (layer == layer.min()) | (layer == layer.max())
+    may_miss = surface if not atoms.pbc.all() else np.zeros(len(atoms), bool)
+    wrong = np.flatnonzero(np.where(may_miss, count > 4, count != 4))
+    if wrong.size:
+        found = ", ".join(f"atom {at} ({atoms.symbols[at]}) has {count[at]}" for at in wrong[:3])
+        more = f" and {wrong.size - 3} more are wrong" if wrong.size > 3 else ""
+        raise ValueError(f"Every atom must have 4 neighbours, but {found}{more}.")
+
+
+def _neighbours(atoms: ase.Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs i, j, their distances and cell shifts, both ways.
+
+    Raises:
+        ValueError: two atoms are closer than 1 Å.
+    """
+    i, j, distance, shift = ase.neighborlist.neighbor_list("ijdS", atoms, cutoff)
+    if distance.size and distance.min() < CLOSEST:
+        at = int(distance.argmin())
+        raise ValueError(
+            f"Atoms must be at least {CLOSEST} Å apart, but atoms {i[at]} and {j[at]} are {distance[at]:.3f} Å apart."
+        )
+    return i, j, distance, shift
 
 
 def _stretch(bond: Bond, spec: TableSpec) -> float:

@@ -1,0 +1,117 @@
+"""Blocks of an alloy: every site holds a fraction c of a table's second species, and blocks follow it smoothly.
+
+With the fractions w_A = 1 − c, w_B = c of species A and B at each site,
+
+    on-site, spin-orbit:  h_i = Σ_p w_p(i) h_p
+    hopping:              t_ij = Σ_pq w_p(i) w_q(j) T_pq(r_j − r_i),    T_BA(d) = T_AB(−d)ᵀ
+
+where each of the four bonds AA, AB, BA, BB is taken at the actual vector, with its own reference length and exponents.
+On-site strain terms (Niquet's) are those of a pure atom at the actual vectors, mixed as the on-site energies are. At
+c = 0 and c = 1 everywhere this is the model of the labelled atoms; with one fraction at all sites it is the virtual
+crystal. The band offset is part of the second species' on-site energies.
+"""
+
+import ase
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from bandjax import checks
+from bandjax.hamiltonian import strain
+from bandjax.hamiltonian.blocks import (
+    Blocks,
+    Channel,
+    assembled,
+    channel_values,
+    exponents_of,
+    onsite_block,
+    spin_orbit_block,
+)
+from bandjax.hamiltonian.model import bond_group
+from bandjax.materials import DistanceLaw, Table, TableSpec
+from bandjax.structure import find_mixed_bonds
+
+
+def mixed_blocks(
+    atoms: ase.Atoms,
+    table: Table,
+    law: DistanceLaw | None,
+    positions: jax.Array,
+    cell: jax.Array,
+    composition: ArrayLike,
+    spin_orbit: bool,
+) -> Blocks:
+    """Blocks of a structure whose sites hold `composition`, the fraction of the table's second species, shape (atom,).
+
+    Raises:
+        ValueError: a wrong shape, a fraction outside [0, 1], an atom that is neither species or has other than four
+            neighbours, or a table without two species of the same orbitals and their three bonds.
+    """
+    spec, dtype = table.spec, positions.dtype
+    _check_pair(spec, law)
+    checks.shape_is("composition", composition, (len(atoms),))
+    checks.fraction("composition", composition)
+    i, j, shift = find_mixed_bonds(atoms, spec)
+    vector = positions[j] + jnp.asarray(shift, dtype) @ cell - positions[i]
+    c = jnp.asarray(composition, dtype)
+    weight = jnp.stack([1 - c, c])  # (species, atom)
+
+    distance = jnp.linalg.norm(vector, axis=1)
+    values: dict[Channel, jax.Array] = {}  # (bond,) for each channel: the four bonds differ in nothing else
+    for p, a in enumerate(spec.species):
+        for q, b in enumerate(spec.species):
+            for channel, value in _channel_values(table, law, a, b, distance).items():
+                values[channel] = values.get(channel, 0.0) + weight[p, i] * weight[q, j] * value
+    shells = spec.shells_of(spec.species[0])
+    hopping = jax.vmap(lambda v, n: assembled(shells, shells, v, n))(values, vector / distance[:, None])
+    onsite = _mixed(weight, [onsite_block(table, s, dtype) for s in spec.species])
+    if law is not None and law.onsite_form == "niquet2009":
+        at, outward = np.concatenate([i, j]), jnp.concatenate([vector, -vector])
+        for w, s in zip(weight, spec.species, strict=True):
+            onsite = onsite.at[at].add(w[at][:, None, None] * strain.niquet_blocks(outward, table, law, s))
+    coupling = None
+    if spin_orbit:
+        coupling = tuple(_mixed(weight, [spin_orbit_block(table, s, dtype) for s in spec.species]))
+    kind = next(n for n, bond in enumerate(spec.bonds) if set(bond.pair) == set(spec.species))
+    return Blocks((bond_group(kind, i, j, shift),), (vector,), (hopping,), tuple(onsite), coupling)
+
+
+def _check_pair(spec: TableSpec, law: DistanceLaw | None) -> None:
+    if len(spec.species) != 2:
+        raise ValueError(
+            f"Argument `composition` needs a table of two species such as load_parameters(('Si', 'Ge'), 'niquet2009'), but "
+            f"table {spec.name} of {spec.material} has {len(spec.species)}: {', '.join(spec.species)}."
+        )
+    first, second = spec.species
+    if spec.shells_of(first) != spec.shells_of(second):
+        raise ValueError(
+            f"Argument `composition` needs two species with the same orbitals, but in table {spec.name} {first} has "
+            f"{' '.join(spec.shells_of(first))} and {second} has {' '.join(spec.shells_of(second))}."
+        )
+    wanted = sorted([tuple(sorted(pair)) for pair in ((first, first), (first, second), (second, second))])
+    found = sorted(tuple(sorted(bond.pair)) for bond in spec.bonds)
+    if found != wanted or any(bond.length is None for bond in spec.bonds):
+        raise ValueError(
+            f"Argument `composition` needs one bond with a length for each of "
+            f"{', '.join('-'.join(pair) for pair in wanted)}, but table {spec.name} of {spec.material} has "
+            f"{', '.join('-'.join(pair) for pair in found)}."
+        )
+    if law is not None and law.onsite_form not in (None, "niquet2009"):
+        raise ValueError(f"Argument `composition` cannot mix the on-site strain terms {law.onsite_form!r}.")
+
+
+def _channel_values(
+    table: Table, law: DistanceLaw | None, a: str, b: str, distance: jax.Array
+) -> dict[Channel, jax.Array]:
+    """Integrals in eV of the bond from a to b; those from b to a hold the same with exchanged shells."""
+    for kind, bond in enumerate(table.spec.bonds):
+        if bond.pair in ((a, b), (b, a)):
+            values = channel_values(table, kind, exponents_of(table, kind, law), distance)
+            return values if bond.pair == (a, b) else {(t, s, symmetry): v for (s, t, symmetry), v in values.items()}
+    raise AssertionError("checked before")
+
+
+def _mixed(weight: jax.Array, blocks: list[jax.Array]) -> jax.Array:
+    """Σ_p w_p(i) h_p, shape (atom, …)."""
+    return sum(w.reshape(-1, *[1] * h.ndim) * h for w, h in zip(weight, blocks, strict=True))
