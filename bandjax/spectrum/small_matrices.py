@@ -1,0 +1,68 @@
+"""Products and inverses of many small matrices that differ in energy only, energy being the last axis.
+
+With 5 to 20 orbitals a layer, a matrix is too small for a library call: arithmetic along the energies is 1.3 to 3 times
+faster on a CPU than batched LAPACK (measured, float64, 128 energies).
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def product(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a b at every energy: (i, j, energy), (j, k, energy) -> (i, k, energy).
+
+    Written as a sum over an axis, not over slices, so that its transpose is of the same form.
+    """
+    return jnp.sum(a[:, :, None] * b[None], axis=1)
+
+
+@jax.custom_jvp
+def from_left(u: jax.Array, a: jax.Array) -> jax.Array:
+    """u a with one u for all energies: (i, j), (j, k, energy) -> (i, k, energy)."""
+    return product(u[:, :, None], a)
+
+
+@from_left.defjvp
+def _from_left_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    (u, a), (du, da) = primals, tangents
+    # library products in du: their transpose sums over the energies, which `product` would do slowly
+    return from_left(u, a), from_left(u, da) + jnp.einsum("ij,jke->ike", du, a, precision="highest")
+
+
+@jax.custom_jvp
+def from_right(a: jax.Array, u: jax.Array) -> jax.Array:
+    """a u with one u for all energies: (i, j, energy), (j, k) -> (i, k, energy)."""
+    return product(a, u[:, :, None])
+
+
+@from_right.defjvp
+def _from_right_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    (a, u), (da, du) = primals, tangents
+    return from_right(a, u), from_right(da, u) + jnp.einsum("ije,jk->ike", a, du, precision="highest")
+
+
+def dagger(u: jax.Array) -> jax.Array:
+    """u†, shape (k, i) for (i, k)."""
+    return jnp.swapaxes(u, 0, 1).conj()
+
+
+@jax.custom_jvp
+def inverse(a: jax.Array) -> jax.Array:
+    """a⁻¹ at every energy by Gauss-Jordan elimination without pivoting, (n, n, energy).
+
+    For matrices such as E + iη − H − Σ, whose anti-Hermitian part is positive definite: so are those of all their Schur
+    complements, and no pivot is less than η. Errors ~ ε_mach (|a|/η)².
+    """
+    for p in range(a.shape[0]):
+        pivot = 1 / a[p, p]
+        row = (a[p] * pivot).at[p].set(pivot)
+        # the barrier keeps XLA from fusing the steps, each of which would then be computed again in the next
+        row, column, a = jax.lax.optimization_barrier((row, a[:, p], a))
+        a = (a.at[:, p].set(0) - column[:, None] * row[None]).at[p].set(row)
+    return a
+
+
+@inverse.defjvp
+def _inverse_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    g = inverse(*primals)
+    return g, -product(product(g, tangents[0]), g)
