@@ -10,12 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from bandjax.hamiltonian.model import BondGroup
-from bandjax.hamiltonian.slater_koster import slater_koster
+from bandjax.hamiltonian.slater_koster import Channel, slater_koster_block
 from bandjax.hamiltonian.spin_orbit import spin_orbit_matrix
-from bandjax.materials import SHELLS, DistanceLaw, Table
+from bandjax.materials import SHELLS, Bond, DistanceLaw, Table
 
 HARRISON_EXPONENT = 2.0
-Channel = tuple[str, str, str]  # shell of i, shell of j, symmetry
 
 
 class Blocks(NamedTuple):
@@ -42,28 +41,22 @@ def hopping_block(table: Table, kind: int, exponents: list, vector: jax.Array) -
     bond = table.spec.bonds[kind]
     distance = jnp.linalg.norm(vector)
     shells = table.spec.shells_of(bond.pair[0]), table.spec.shells_of(bond.pair[1])
-    return assembled(*shells, channel_values(table, kind, exponents, distance), vector / distance)
+    values = channel_values(table, kind, exponents, distance)
+    return slater_koster_block(vector / distance, *shells, channels_of(bond), values)
 
 
-def channel_values(table: Table, kind: int, exponents: list, distance: jax.Array) -> dict[Channel, jax.Array]:
-    """V(d0) (d0/d)^n in eV of every channel of a kind of bond, for distances in Å of any shape."""
+def channels_of(bond: Bond) -> tuple[Channel, ...]:
+    """(shell i, shell j, symmetry) of each integral."""
+    return tuple((integral.shell_i, integral.shell_j, integral.symmetry) for integral in bond.integrals)
+
+
+def channel_values(table: Table, kind: int, exponents: list, distance: jax.Array) -> jax.Array:
+    """V(d0) (d0/d)^n in eV of every integral of a kind of bond at a distance in Å, shape (channel,)."""
     bond = table.spec.bonds[kind]
-    stretch = 1.0 if bond.length is None else bond.length / distance
-    values: dict[Channel, jax.Array] = {}
-    for integral, exponent in zip(bond.integrals, exponents, strict=True):
-        key = (integral.shell_i, integral.shell_j, integral.symmetry)
-        values[key] = values.get(key, 0.0) + table.combine(integral.value).astype(distance.dtype) * stretch**exponent
-    return values
-
-
-def assembled(
-    shells_i: tuple[str, ...], shells_j: tuple[str, ...], values: dict[Channel, jax.Array], n: jax.Array
-) -> jax.Array:
-    """Σ_channels V · (Slater-Koster factors) of one bond along the unit vector n, (orbital of i, orbital of j)."""
-    blocks = {(a, b): jnp.zeros((len(SHELLS[a]), len(SHELLS[b])), n.dtype) for a in shells_i for b in shells_j}
-    for (a, b, symmetry), value in values.items():
-        blocks[a, b] += value * slater_koster(n, a, b, symmetry)
-    return jnp.concatenate([jnp.concatenate([blocks[a, b] for b in shells_j], axis=1) for a in shells_i], axis=0)
+    values = jnp.stack([table.combine(integral.value) for integral in bond.integrals]).astype(distance.dtype)
+    if bond.length is None:
+        return values
+    return values * (bond.length / distance) ** jnp.stack([jnp.asarray(n, distance.dtype) for n in exponents])
 
 
 def onsite_block(table: Table, species: str, dtype: np.dtype) -> jax.Array:

@@ -21,14 +21,14 @@ from bandjax import checks
 from bandjax.hamiltonian import strain
 from bandjax.hamiltonian.blocks import (
     Blocks,
-    Channel,
-    assembled,
     channel_values,
+    channels_of,
     exponents_of,
     onsite_block,
     spin_orbit_block,
 )
 from bandjax.hamiltonian.model import bond_group
+from bandjax.hamiltonian.slater_koster import Channel, slater_koster_block
 from bandjax.materials import DistanceLaw, Table, TableSpec
 from bandjax.structure import find_mixed_bonds
 
@@ -57,14 +57,18 @@ def mixed_blocks(
     c = jnp.asarray(composition, dtype)
     weight = jnp.stack([1 - c, c])  # (species, atom)
 
-    distance = jnp.linalg.norm(vector, axis=1)
-    values: dict[Channel, jax.Array] = {}  # (bond,) for each channel: the four bonds differ in nothing else
-    for p, a in enumerate(spec.species):
-        for q, b in enumerate(spec.species):
-            for channel, value in _channel_values(table, law, a, b, distance).items():
-                values[channel] = values.get(channel, 0.0) + weight[p, i] * weight[q, j] * value
-    shells = spec.shells_of(spec.species[0])
-    hopping = jax.vmap(lambda v, n: assembled(shells, shells, v, n))(values, vector / distance[:, None])
+    # the four bonds differ in their integrals only, so that all integrals meet one set of angular factors
+    shells, bonds = spec.shells_of(spec.species[0]), [_bond(spec, a, b) for a in spec.species for b in spec.species]
+    channels = tuple(channel for _, found in bonds for channel in found)
+    exponents = {kind: exponents_of(table, kind, law) for kind, _ in bonds}
+
+    def hopping_block(d: jax.Array, wi: jax.Array, wj: jax.Array) -> jax.Array:
+        distance = jnp.linalg.norm(d)
+        values = [channel_values(table, kind, exponents[kind], distance) for kind, _ in bonds]
+        mixed = [w * v for w, v in zip(jnp.outer(wi, wj).ravel(), values, strict=True)]
+        return slater_koster_block(d / distance, shells, shells, channels, jnp.concatenate(mixed))
+
+    hopping = jax.vmap(hopping_block)(vector, weight[:, i].T, weight[:, j].T)
     onsite = _mixed(weight, [onsite_block(table, s, dtype) for s in spec.species])
     if law is not None and law.onsite_form == "niquet2009":
         at, outward = np.concatenate([i, j]), jnp.concatenate([vector, -vector])
@@ -101,15 +105,13 @@ def _check_pair(spec: TableSpec, law: DistanceLaw | None) -> None:
         raise ValueError(f"Argument `composition` cannot mix the on-site strain terms {law.onsite_form!r}.")
 
 
-def _channel_values(
-    table: Table, law: DistanceLaw | None, a: str, b: str, distance: jax.Array
-) -> dict[Channel, jax.Array]:
-    """Integrals in eV of the bond from a to b; those from b to a hold the same with exchanged shells."""
-    for kind, bond in enumerate(table.spec.bonds):
-        if bond.pair in ((a, b), (b, a)):
-            values = channel_values(table, kind, exponents_of(table, kind, law), distance)
-            return values if bond.pair == (a, b) else {(t, s, symmetry): v for (s, t, symmetry), v in values.items()}
-    raise AssertionError("checked before")
+def _bond(spec: TableSpec, a: str, b: str) -> tuple[int, tuple[Channel, ...]]:
+    """Kind and channels of the bond from a to b; the bond from b to a has the same integrals with exchanged shells."""
+    kind = next(n for n, bond in enumerate(spec.bonds) if bond.pair in ((a, b), (b, a)))
+    channels = channels_of(spec.bonds[kind])
+    if spec.bonds[kind].pair != (a, b):
+        channels = tuple((right, left, symmetry) for left, right, symmetry in channels)
+    return kind, channels
 
 
 def _mixed(weight: jax.Array, blocks: list[jax.Array]) -> jax.Array:

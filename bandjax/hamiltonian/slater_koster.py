@@ -17,6 +17,7 @@ import numpy as np
 
 from bandjax.materials import SHELLS
 
+Channel = tuple[str, str, str]  # shell of i, shell of j, symmetry
 _R2, _R6 = np.sqrt(2), np.sqrt(6)
 _QUADRUPOLES = {
     "dxy": np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]]) / _R2,
@@ -73,6 +74,58 @@ def slater_koster(n: jax.Array, shell_i: str, shell_j: str, symmetry: str) -> ja
     return factors * (-1.0 if li > lj and (li + lj) % 2 else 1.0)
 
 
+def slater_koster_block(
+    n: jax.Array, shells_i: tuple[str, ...], shells_j: tuple[str, ...], channels: tuple[Channel, ...], values: jax.Array
+) -> jax.Array:
+    """Σ V · (angular factors) of all channels between two sites: the sum of `slater_koster` over channels.
+
+    The factors of all shells come from one outer product of components for each symmetry, which keeps the program
+    small where many channels are compiled.
+
+    Args:
+        n: Unit vector from site i to site j, shape (3,).
+        shells_i: Shells of site i.
+        shells_j: Shells of site j.
+        channels: (shell i, shell j, symmetry) of each integral; one that stands there twice counts twice.
+        values: Integrals in eV, shape (channel,).
+
+    Returns:
+        Shape (orbital i, orbital j), in eV.
+
+    Raises:
+        ValueError: two shells have no integral of that symmetry.
+    """
+    sigma_i, sigma_j = (jnp.concatenate([_sigma(n, s) for s in shells]) for shells in (shells_i, shells_j))
+    pi_i, pi_j = (jnp.concatenate([_pi(n, s) for s in shells]) for shells in (shells_i, shells_j))
+    sigma, pi = jnp.outer(sigma_i, sigma_j), jnp.matmul(pi_i, pi_j.T, precision="highest")
+    delta = jnp.asarray(_same_orbital(shells_i, shells_j), n.dtype) - sigma - pi  # between equal d shells only
+    factors = {"sigma": sigma, "pi": pi, "delta": delta, "isotropic": jnp.ones_like(sigma)}
+    block = jnp.zeros_like(sigma)
+    for symmetry in dict.fromkeys(symmetry for _, _, symmetry in channels):
+        chosen = [at for at, channel in enumerate(channels) if channel[2] == symmetry]
+        places = np.stack([_place(channels[at], shells_i, shells_j) for at in chosen]).astype(n.dtype)
+        block += factors[symmetry] * jnp.tensordot(values[np.array(chosen)], places, 1, precision="highest")
+    return block
+
+
+def _place(channel: Channel, shells_i: tuple[str, ...], shells_j: tuple[str, ...]) -> np.ndarray:
+    """Sign of a channel where its two shells meet, 0 elsewhere, (orbital i, orbital j)."""
+    a, b, symmetry = channel
+    li, lj = angular_momentum(a), angular_momentum(b)
+    known = symmetry in ("isotropic", "sigma") or (symmetry == "pi" and min(li, lj) >= 1)
+    if not (known or (symmetry == "delta" and li == lj == 2 and a == b)):
+        raise ValueError(f"Shells {a} and {b} have no {symmetry} integral.")
+    sign = -1.0 if symmetry != "isotropic" and li > lj and (li + lj) % 2 else 1.0
+    rows = [s == a for s in shells_i for _ in SHELLS[s]]
+    columns = [s == b for s in shells_j for _ in SHELLS[s]]
+    return sign * np.outer(rows, columns)
+
+
+def _same_orbital(shells_i: tuple[str, ...], shells_j: tuple[str, ...]) -> np.ndarray:
+    i, j = ([(s, name) for s in shells for name in SHELLS[s]] for shells in (shells_i, shells_j))
+    return np.array([[a == b for b in j] for a in i], float)
+
+
 def _sigma(n: jax.Array, shell: str) -> jax.Array:
     order = angular_momentum(shell)
     if order == 0:
@@ -85,7 +138,10 @@ def _sigma(n: jax.Array, shell: str) -> jax.Array:
 
 def _pi(n: jax.Array, shell: str) -> jax.Array:
     """Components normal to n, shape (orbital, 3)."""
-    if angular_momentum(shell) == 1:
+    order = angular_momentum(shell)
+    if order == 0:
+        return jnp.zeros((1, 3), n.dtype)
+    if order == 1:
         e = jnp.asarray(vectors(shell), n.dtype)
         return e - jnp.outer(e @ n, n)
     q = jnp.asarray(quadrupoles(shell), n.dtype)
