@@ -33,6 +33,7 @@ from bandjax.photoemission.plan import (
     plan_image,
 )
 from bandjax.photoemission.resolution import fermi_dirac, gaussian_kernel, gaussian_matrix
+from bandjax.photoemission.stack import stack_spectrum
 from bandjax.spectrum import coherent_lorentzians, weighted_lorentzians
 from bandjax.spectrum.bands import bytes_of_h
 from bandjax.units import FWHM_PER_SIGMA
@@ -84,7 +85,7 @@ def signal(model: Model, instrument: Instrument, plan: Plan, *, mesh=None) -> ja
     images = []
     for hv in hvs:
         hv = jnp.asarray(hv, lab.dtype)
-        raw = (_direct if plan.method == "direct" else _on_grid)(lab, instrument, plan, hv, padded, mesh)
+        raw = (_on_grid if plan.method == "grid" else _direct)(lab, instrument, plan, hv, padded, mesh)
         raw = raw * fermi_dirac(padded, instrument.temperature).astype(raw.dtype)
         kernel = gaussian_matrix(
             jnp.array(plan.axes.energy, lab.dtype), padded, instrument.fwhm_energy / FWHM_PER_SIGMA
@@ -95,14 +96,17 @@ def signal(model: Model, instrument: Instrument, plan: Plan, *, mesh=None) -> ja
 
 
 def _spectrum_at(
-    lab: Model, instrument: Instrument, k: jax.Array, hv: jax.Array, x: jax.Array, gamma: jax.Array, levels
+    lab: Model, instrument: Instrument, k: jax.Array, hv: jax.Array, x: jax.Array, gamma: jax.Array, plan: Plan
 ) -> jax.Array:
     """A of every projector at one laboratory wave vector, (projector, energy)."""
+    if plan.layers is not None:
+        coherent = plan.method == "coherent"
+        return stack_spectrum(lab, instrument, plan.layers, k, hv, x, gamma, coherent=coherent)
     h = bloch_hamiltonian(lab, k)
     if instrument.matrix_elements == "plane_wave":
         v = plane_wave_amplitude(lab, instrument, k + band_shift(instrument, hv))
         return coherent_lorentzians(h, v, x, gamma).sum(axis=0, keepdims=True)
-    return weighted_lorentzians(h, _projectors(lab, instrument), x, gamma, levels)
+    return weighted_lorentzians(h, _projectors(lab, instrument), x, gamma, plan.levels)
 
 
 def _projectors(lab: Model, instrument: Instrument) -> jax.Array | None:
@@ -132,7 +136,7 @@ def _direct(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padde
             lateral, kz = item
             x, gamma = _scales(instrument, padded, lateral)
             at = lambda offset: _spectrum_at(  # noqa: E731
-                lab, instrument, jnp.concatenate([lateral, (kz + offset)[None]]), hv, x, gamma, plan.levels
+                lab, instrument, jnp.concatenate([lateral, (kz + offset)[None]]), hv, x, gamma, plan
             )
             return jax.vmap(at)(offsets).mean(axis=0)
 
@@ -178,9 +182,9 @@ def _on_grid(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padd
         x, gamma = _scales(instrument, padded, jnp.stack([kx, ky]))
         if len(plan.kz) == 1:
             k = jnp.stack([kx, ky, centre[middle] + plan.kz_origin])
-            return _spectrum_at(lab, instrument, k, hv, x, gamma, plan.levels)
+            return _spectrum_at(lab, instrument, k, hv, x, gamma, plan)
         share = _kz_shares(plan, centre, 1 / (2 * instrument.escape_depth))  # (k_z, energy)
-        at = lambda z: _spectrum_at(lab, instrument, jnp.stack([kx, ky, z + plan.kz_origin]), hv, x, gamma, plan.levels)  # noqa: E731
+        at = lambda z: _spectrum_at(lab, instrument, jnp.stack([kx, ky, z + plan.kz_origin]), hv, x, gamma, plan)  # noqa: E731
         everywhere = jax.vmap(at)(kz)
         sharp = jnp.einsum("zpe,ze->pe", everywhere, share, precision="highest")
         if instrument.matrix_elements != "free":

@@ -1,6 +1,6 @@
 """How an image is computed: the static grids, chosen once from axes, instrument and model.
 
-Two ways. "direct" diagonalises at the wave vector of every pixel (and, where the wave vector of a pixel moves with
+Two ways for crystals. "direct" diagonalises at the wave vector of every pixel (and, where the wave vector of a pixel moves with
 energy, at a few energies between which the image is blended): any axes. "grid", for cuts, diagonalises on a fixed
 (k_x, k_z) grid whose nodes do not move with the fitted numbers, uses the mirror symmetries of the bands where the
 model has them, and carries the result to the pixels with the momentum resolution as its kernel: several times cheaper
@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from bandjax import checks
-from bandjax.hamiltonian import Model, bloch_hamiltonian, rotated
+from bandjax.hamiltonian import Model, bloch_hamiltonian, find_layers, rotated
 from bandjax.photoemission import kinematics
 from bandjax.photoemission.instrument import Instrument
 from bandjax.photoemission.matrix_elements import mirror_parities
 from bandjax.units import FWHM_PER_SIGMA
 
+METHODS = ("direct", "grid", "coherent", "incoherent")
 MOMENTUM_AXES = ("kx", "ky")
 ANGLE_AXES = ("angle", "deflector")
 LATERAL_PER_SIGMA = 1.6  # grid step in units of σ_k: a Gaussian sampled there is summed to 1e-3
@@ -58,7 +59,7 @@ class Plan:
     """Static grids of one image."""
 
     axes: Axes
-    method: str  # "direct" or "grid"
+    method: str  # one of METHODS
     padded_energy: tuple[float, ...]
     nodes: tuple[float, ...]  # "direct": energies at which wave vectors are taken
     kz_points: int  # "direct": quadrature points of the k_z Lorentzian
@@ -72,6 +73,7 @@ class Plan:
     folded_at: tuple[float, float, float] | None = None  # azimuth, incidence and its azimuth that `fold_x` holds for
     choices: tuple = ()  # "grid": the instrument's static choices that the nodes and folds hold for
     levels: tuple[int, int] | None = None
+    layers: tuple[int, ...] | None = None  # "coherent", "incoherent": layer of each atom, from the top
 
 
 def as_axes(axes: Mapping[str, object]) -> Axes:
@@ -116,7 +118,9 @@ def plan_image(
         model: Model with concrete numbers, in the crystal's axes.
         instrument: Instrument with concrete numbers.
         axes: Pixel axes.
-        method: "direct" or "grid" (cuts with one lateral axis and one photon energy).
+        method: "direct" or "grid" (cuts with one lateral axis and one photon energy) for crystals; for stacks that are
+            periodic in the plane only "coherent" (amplitudes of the layers add up) or "incoherent" (their
+            intensities: the limit integrated over k_z).
         kz_points: Quadrature points of the k_z Lorentzian; 1 takes k_z at its centre and at the middle of the energy
             window; None takes 1 for a model that is not periodic along the normal, else 15.
         kz_reach: "grid": half widths of the Lorentzian that the grid covers beyond the k_z of the pixels.
@@ -128,13 +132,21 @@ def plan_image(
     Raises:
         ValueError: "grid" for axes that are no cut, or no electron leaves the crystal.
     """
-    checks.one_of("method", method, ("direct", "grid"))
+    checks.one_of("method", method, METHODS)
     axes = axes if isinstance(axes, Axes) else as_axes(axes)
     _check_reachable(instrument, axes)
     energy = np.array(axes.energy)
     padded = _padded(energy, float(instrument.fwhm_energy))
     if kz_points is None:
         kz_points = 1 if _period(laboratory_model(model, instrument)) is None else 15
+    if method in ("coherent", "incoherent"):
+        if model.topology.periodic[2] or window is not None:
+            raise ValueError(
+                f"Argument `method` may be {method!r} for a stack that is not periodic along its third lattice vector, "
+                "without `window`, only."
+            )
+        nodes = _blend_nodes(instrument, axes, 2)  # k_z matters although it needs no quadrature
+        return Plan(axes, method, padded, nodes, 1, layers=find_layers(laboratory_model(model, instrument)))
     if method == "direct":
         plan = Plan(axes, "direct", padded, _blend_nodes(instrument, axes, kz_points), kz_points)
     else:
