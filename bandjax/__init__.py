@@ -15,6 +15,7 @@ from bandjax.inference import (
     Parameter,
     Problem,
     instrument_parameters,
+    stack_model,
     table_model,
     table_parameters,
 )
@@ -55,7 +56,7 @@ __all__ = [
     "alloy", "arpes_image", "bands", "cubic_lattice", "density_of_states", "depth_below_surface",
     "effective_masses", "erf_profile", "exponential_potential", "fit", "from_cubic", "from_fractional", "graded",
     "graphene", "instrument_parameters", "k_path", "linear_potential", "list_parameters", "load_parameters",
-    "load_table", "plan_image", "read", "read_result", "result_dataset", "slab", "spectral_function",
+    "load_table", "plan_image", "read", "read_result", "result_dataset", "slab", "stack_model", "spectral_function",
     "square_lattice", "stack_positions", "superlattice", "table_model", "table_parameters", "tight_binding",
     "velocities", "write_result", "zincblende",
 ]  # fmt: skip

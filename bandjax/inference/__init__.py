@@ -6,8 +6,9 @@ from bandjax.inference.likelihood import Likelihood
 from bandjax.inference.linear import FreeWeights
 from bandjax.inference.parameters import Parameter, instrument_parameters, table_parameters
 from bandjax.inference.problem import Known, Problem, table_model
+from bandjax.inference.stack import buried_layer, stack_model
 
 __all__ = [
-    "FitResult", "FreeWeights", "Known", "Likelihood", "MapResult", "Parameter", "Problem", "bands_along_cut", "fit", "gap_at_gamma", "instrument_parameters",
-    "table_model", "table_parameters", "zincblende_numbers",
+    "FitResult", "FreeWeights", "Known", "Likelihood", "MapResult", "Parameter", "Problem", "bands_along_cut", "buried_layer", "fit", "gap_at_gamma", "instrument_parameters",
+    "stack_model", "table_model", "table_parameters", "zincblende_numbers",
 ]  # fmt: skip

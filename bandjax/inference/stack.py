@@ -1,0 +1,65 @@
+"""`model_of` of a stack: a composition profile, the in-plane lattice constant and table values as fitted numbers."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bandjax.hamiltonian import Model, tight_binding
+from bandjax.inference.problem import ModelOf
+from bandjax.materials import Table
+from bandjax.structure import erf_profile, graded, stack_positions
+
+Profile = Callable[[Mapping[str, Any], np.ndarray], jax.Array]
+BURIED = ("fraction", "upper", "lower", "interface")
+VACUUM = 15.0  # Å
+
+
+def buried_layer(values: Mapping[str, Any], depth: np.ndarray) -> jax.Array:
+    """Composition of one buried layer with interdiffused interfaces.
+
+    Args:
+        values: `fraction` of the second species in the layer, depth of its `upper` and `lower` interface, and
+            `interface`, the standard deviation of both, all in monolayers from the surface.
+        depth: Depth of each layer in monolayers (0: outermost), shape (layer,).
+    """
+    edges = jnp.stack([jnp.asarray(values["upper"]), jnp.asarray(values["lower"])])
+    inside = erf_profile(depth, edges, values["interface"], jnp.array([0.0, 1.0, 0.0]))
+    return values["fraction"] * inside
+
+
+def stack_model(
+    table: Table,
+    layers: int,
+    materials: tuple[str, str] = ("Si", "Ge"),
+    *,
+    profile: Profile = buried_layer,
+    names: tuple[str, ...] = BURIED,
+    **options: Any,
+) -> ModelOf:
+    """`model_of` of a (001) stack of two elements with a free surface.
+
+    Args:
+        table: Table of the pair, such as `load_parameters(("Si", "Ge"), "vogl1983")`.
+        layers: Number of monolayers, counted from the surface.
+        materials: The two elements.
+        profile: Function of (values, depth in monolayers) to the fraction of the second element, shape (layer,).
+        names: Names of the values that `profile` uses.
+        **options: Passed to `tight_binding`.
+
+    Returns:
+        Function of values (those of `profile`, `a_parallel` in Å and any of the table's) to a model.
+    """
+    atoms = graded(materials, np.full(layers, 0.5), substrate=materials[0], vacuum=VACUUM)
+    depth = np.arange(layers, dtype=float)
+
+    def model_of(values: Mapping[str, Any]) -> Model:
+        composition = jnp.asarray(profile(values, depth))[::-1]  # structures count from the bottom
+        positions, cell = stack_positions(composition, values["a_parallel"], materials, vacuum=VACUUM)
+        own = table.replace(**{n: v for n, v in values.items() if n in table.values})
+        return tight_binding(atoms, own, positions=positions, cell=cell, composition=composition, **options)
+
+    model_of.names = frozenset({*names, "a_parallel", *table.values})
+    return model_of
