@@ -167,7 +167,7 @@ def result_name(model: Any) -> str:
 
 
 def source_commit() -> str:
-    """Commit of the source tree that the package lies in, with "+" where its tracked files are changed."""
+    """Commit of the source tree that the package lies in, with "+" where tracked code is changed; "unknown" outside one."""
     folder = Path(__file__).resolve().parent.parent
     if not (folder / ".git").exists():
         return "unknown"

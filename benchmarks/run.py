@@ -85,7 +85,7 @@ def provenance(size: str) -> dict[str, Any]:
     device["name"] = f"{device['platform']} {_processor() if device['platform'] == 'cpu' else device['kind']}"
     return {
         "device": device,
-        "commit": source_commit(),
+        "commit": _short(source_commit()),
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "size": size,
         "threads": processors,
@@ -219,6 +219,11 @@ def _read(path: Path) -> dict[str, Any]:
     if data.get("format") != FORMAT:
         raise ValueError(f"File {path} must be of the format {FORMAT!r}, but is of {data.get('format')!r}.")
     return data
+
+
+def _short(commit: str) -> str:
+    """Seven digits of a commit, and its mark of changed code."""
+    return commit if commit == "unknown" else commit[:7] + "+" * commit.endswith("+")
 
 
 def _processor() -> str:

@@ -1,14 +1,15 @@
 """The tight-binding Hamiltonian of InAs from a measured soft X-ray map (hν = 586 eV, raw emission angles).
 
-Claim: from the image alone (the band points derived from it are never used in the fit) a fit finds valence bands
+Claim: from the image and the published gap (the band points derived from the image are never used in the fit) a fit finds valence bands
 that agree with those points to 45 meV (split-off), 50 meV (light hole) and 100 meV (heavy hole) on the absolute
 energy scale, and explains held-out pixels better than the published table does. Larger deviations, a baseline that
 predicts the held-out pixels better, or two optima for the two sp3d5s* starts would refute it.
 
 The model: sp3s* (start: Klimeck 2000) or sp3d5s* (starts: Boykin 2002 and Jancu 1998, one common prior) with
-spin-orbit; k_z Lorentzian of half width 1/(2λ); intensity and background smooth functions of angle and energy that
-are projected out. Pixels above −0.4 eV (electron pocket of the surface accumulation layer, not a bulk state) are left
-out. Data: see $BANDJAX_SHARED/data/arpes/inas_sxarpes_586eV/README.md.
+spin-orbit; k_z Lorentzian of half width 1/(2λ); weights of the even and of the odd orbitals, of the k_z-averaged image
+and a background, smooth functions of angle and energy, are projected out; bands may miss the crystal's by
+`band_error`. Pixels above −0.4 eV (electron pocket of the surface accumulation layer, not a bulk state) are left out.
+Data: see $BANDJAX_SHARED/data/arpes/inas_sxarpes_586eV/README.md.
 """
 
 import csv
@@ -46,7 +47,7 @@ class Config:
     energy: tuple[float, float] = (-7.8, -0.4)
     bins: tuple[int, int] = (5, 3)  # energies and angles per pixel of the fit
     relative_noise: float = 0.02
-    band_error: float = 0.1  # eV: published tables miss measured valence bands by about so much, on average over bands
+    band_error: float = 0.1  # eV; our choice: 0.05 gives the same bands
     broadening: tuple[float, ...] = (0.5,)
     max_steps: int = 30
     held_out: float = 0.08
@@ -54,7 +55,7 @@ class Config:
     weights: tuple[int, int] = (
         22,
         12,
-    )  # knots 0.12 1/Å and 0.6 eV apart: closer than a line is wide, they fit its shape
+    )  # intervals of 0.14 1/Å and 0.8 eV; much finer ones fit the lines' shape
     kz_points: int = 11
     sp3s_prior: tuple[float, float] = (0.4, 0.5)  # relative width and least width (eV) of the sp3s* priors
     sp3d5s_prior: tuple[float, float] = (0.15, 0.2)

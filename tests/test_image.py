@@ -13,7 +13,7 @@ from bandjax.photoemission import QUANTITIES, Instrument, arpes_image, plan_imag
 from bandjax.photoemission.image import signal
 from bandjax.photoemission.kinematics import emission_angle, photon_momentum, wave_number
 from bandjax.photoemission.matrix_elements import mirror_parities, plane_wave_amplitude
-from bandjax.photoemission.plan import as_axes, laboratory_model, lateral_momentum
+from bandjax.photoemission.plan import as_axes, central_kz, laboratory_model, lateral_momentum
 from bandjax.structure import cubic_lattice, graphene, square_lattice, zincblende
 from bandjax.units import BOLTZMANN, FWHM_PER_SIGMA
 
@@ -348,6 +348,28 @@ def test_images_of_even_and_odd_orbitals_add_up_to_the_whole():
         assert len(parts) == (2 if method == "direct" else 3)
         np.testing.assert_allclose(parts[0] + parts[1], total, rtol=1e-9, atol=1e-12)
         assert parts[0].min() >= 0 and parts[1].min() >= 0
+        if method == "direct":  # spins without coupling double everything
+            table = load_parameters("GaAs", "klimeck2000").replace(Delta_a=0.0, Delta_c=0.0)
+            both = tight_binding(zincblende("GaAs", a=5.65), table, spin_orbit=True)
+            np.testing.assert_allclose(signal(both, base, plan), 2 * parts, rtol=1e-8, atol=1e-9)
+
+
+def test_images_of_the_parities_are_weighted_sums_over_bands():
+    """At one k: Σ_n odd_n L(E − ε_n), with the weights of y-odd orbitals by name."""
+    model = tight_binding(zincblende("GaAs", a=5.65), load_parameters("GaAs", "klimeck2000"), spin_orbit=False)
+    base = dataclasses.replace(SHARP, eta=0.1, tilt=2.0, slit=(1, 1, 0), matrix_elements="free")
+    axes = {"kx": [0.5], "energy": np.linspace(-0.4, -0.3, 3)}
+    plan = plan_image(model, base, axes, kz_points=1)
+    outside, inside = lateral_momentum(base, plan.axes, jnp.asarray(plan.nodes[0]), jnp.asarray(100.0))
+    kz = central_kz(base, outside, jnp.asarray(plan.nodes[0]), jnp.asarray(100.0))
+    lab = laboratory_model(model, base)
+    eps, u = np.linalg.eigh(bloch_hamiltonian(lab, jnp.concatenate([inside[0], kz])))
+    odd = np.array([o.name == "py" for o in lab.topology.orbitals]) @ np.abs(u) ** 2
+    assert np.ptp(odd) > 0.5
+    energy = np.array(axes["energy"])
+    line = float(base.eta) / np.pi / ((energy[:, None] - eps) ** 2 + float(base.eta) ** 2)
+    expected = np.stack([line @ (1 - odd), line @ odd]) * edge(energy, base.temperature)
+    np.testing.assert_allclose(signal(model, base, plan)[:, 0], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("ky", "pure"), [(0.0, True), (0.2, False)])

@@ -45,6 +45,7 @@ UNREADABLE = (
     ValueError,
 )
 LATTICES = {"square": square_lattice, "cubic": cubic_lattice, "tetragonal": cubic_lattice}
+KNOWN = {"gap_gamma": gap_at_gamma}
 BAND_EDGES = 8  # valence bands of a zinc-blende crystal, spin-resolved
 
 
@@ -186,7 +187,7 @@ def build(
     )
     options = dict(config.get("fit", {}))
     first = next(iter(instruments.values()))
-    edges = is_zincblende(table) and spin_orbit
+    edges = is_zincblende(table) and spin_orbit and len(atoms) == 2
     derived = options.pop("derived", True) and edges
     problem = Problem(
         model_of,
@@ -209,15 +210,16 @@ def build(
 def _known(section: Mapping[str, Any], edges: bool) -> tuple[Known, ...]:
     """What a [known] section says of the model."""
     if section and not edges:
-        raise ValueError("[known] must be left out but for zinc-blende crystals with spin-orbit, but is given.")
+        raise ValueError("[known] may be given only for a two-atom zinc-blende cell with spin-orbit.")
     out = []
     for name, pair in section.items():
+        checks.one_of("known", name, tuple(KNOWN))
         numbers = isinstance(pair, list) and len(pair) == 2 and all(isinstance(x, int | float) for x in pair)
-        if not numbers or pair[1] <= 0:
+        if not numbers or not np.isfinite(pair).all() or pair[1] <= 0:
             raise ValueError(
                 f"[known] must give `{name}` as [value, standard deviation > 0] in eV, but gives {pair!r}."
             )
-        out.append(Known(name, gap_at_gamma(BAND_EDGES), float(pair[0]), float(pair[1])))
+        out.append(Known(name, KNOWN[name](BAND_EDGES), float(pair[0]), float(pair[1])))
     return tuple(out)
 
 

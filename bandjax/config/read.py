@@ -21,7 +21,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "model": ("material", "table", "file", "structure", "a", "layers", "spin_orbit", "distance_law", "start"),
     "instrument": tuple(f.name for f in fields(Instrument)),
     "table_prior": ("relative", "least", "fixed", "free"),
-    "known": ("gap_gamma",),
+    "known": ("gap_gamma",),  # as in `build.KNOWN`
     "likelihood": Likelihood._fields,
     "weights": FreeWeights._fields,
     "simulate": ("hv", "deflector", "ky", "angle", "kx", "energy"),

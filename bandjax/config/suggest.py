@@ -38,9 +38,9 @@ SCAN = {
 SCAN_STEP = 0.15  # eV
 SLITS = ([1, 0, 0], [1, 1, 0])  # on (001)
 INNER_POTENTIALS = np.arange(4.0, 17.0, 2.0)  # eV
-KNOTS = {"pixels": 6, "energy": 0.6}  # distance of the weights' knots, in pixels and in eV: wider than a line
+KNOTS = {"pixels": 6, "energy": 0.6}  # pixels and eV for each spline of the weights: coarser than a line of a deep map
 BAND_ERROR = {True: 0.1, False: 0.03}  # eV: what tables of crystals, and of p_z sheets near E_F, leave
-GAP_SIGMA = 0.05  # eV: published tables keep the gap, and temperature and strain move it by less
+GAP_SIGMA = 0.1  # eV: temperature moves gaps by as much (GaAs, 0 to 300 K), and tables are fitted to one of them
 SCAN_PIXELS = (24, 48)
 
 
@@ -85,8 +85,10 @@ def suggest(
     if held:
         config["table_prior"]["fixed"] = held
     if is_zincblende(values) and values.spec.spin_orbit:
-        gap = float(gap_at_gamma(BAND_EDGES)(tight_binding(atoms, values)))
-        config["known"] = {"gap_gamma": [round(gap, 4), GAP_SIGMA]}
+        model_there = tight_binding(atoms, values)
+        at_gamma = np.asarray(bands(model_there, jnp.zeros((1, 3))))[0]
+        if np.ptp(at_gamma[BAND_EDGES - 4 : BAND_EDGES]) < 1e-3:  # else the bands are inverted, and no edge is there
+            config["known"] = {"gap_gamma": [round(float(gap_at_gamma(BAND_EDGES)(model_there)), 4), GAP_SIGMA]}
     free = ["fermi_energy", "eta"]
     free += ["polar"] if "angle" in data.dims else []
     free += ["azimuth"] if not deep and "kx" in data.dims else []

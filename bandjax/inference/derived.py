@@ -40,7 +40,7 @@ def zincblende_numbers(n_valence: int):
         top = eps[n_valence - 1]
         mass = np.asarray(effective_masses(model, gamma, slit))[0]
         return {
-            "gap_gamma": float(eps[n_valence] - top),
+            "gap_gamma": float(gap_at_gamma(n_valence)(model)),
             "delta_so": float(top - eps[n_valence - 5]),
             "valence_top": float(top - instrument.fermi_energy),
             "m_so": float(mass[n_valence - 5]),

@@ -21,9 +21,8 @@ Progress = Callable[[dict[str, Any]], None]
 HISTORY = ("stage", "broadening", "step", "cost", "promised", "damping", "seconds")
 
 
-KINK = 10  # times the tolerance
-LATEST = 4  # successful trials that must together gain more than so many tolerances, or a stage is at its end
-IDLE = 10
+LATEST = 4  # successful trials …
+IDLE = 10  # … that must together gain more than so many tolerances, or a stage is at its end
 
 
 class Saved(NamedTuple):
@@ -44,7 +43,8 @@ class Saved(NamedTuple):
 
 @dataclasses.dataclass
 class Descent:
-    """Runs stages one after the other; the trials of all are kept in `history`."""
+    """Runs stages one after the other; the trials of all are kept in `history`, and `idle` says whether the last stage
+    ended because successful trials hardly gained any more."""
 
     objective: Objective
     progress: Progress | None
@@ -52,6 +52,7 @@ class Descent:
     history: list[dict[str, Any]]
 
     def __post_init__(self) -> None:
+        self.idle = False
         self._linearise, self._cost = jax.jit(self.objective.linearise), jax.jit(self.objective.cost)
 
     def run(
@@ -71,13 +72,15 @@ class Descent:
         state = least_squares.start_state(lambda v: self._linearise(v, obs, width), u)
         if not np.isfinite(state.cost):
             raise ValueError(f"The start of a fit must give a finite −log posterior, but gives {float(state.cost)}.")
+        self.idle = False
         costs = [float(state.cost)]  # after each successful trial
         for _ in range(steps):
             promised = float(state.decrement)
             idle = len(costs) > LATEST and costs[-1 - LATEST] - costs[-1] < IDLE * tolerance
             # where non-negative weights come and go the cost has kinks, at which no step does better
-            stuck = promised < KINK * tolerance and float(state.damping) > 1.0
+            stuck = promised < least_squares.KINK * tolerance and float(state.damping) > 1.0
             if bool(state.done) or promised < tolerance or stuck or idle:
+                self.idle = idle
                 return state._replace(done=jnp.asarray(True))
             began = time.perf_counter()
             point, expected = least_squares.trial_step(state)
@@ -157,6 +160,7 @@ def _fingerprint(problem: Problem, parts: list[Part], transform: Transform) -> s
     digest = hashlib.sha256(repr((options, transform.names, transform.held, transform.tied)).encode())
     model = problem.model_of({n: p.value for n, p in problem.parameters.items()})
     bounds = (transform.centre, transform.lower, transform.upper, transform.prior, transform.sigma)
+    digest.update(repr([(n.name, n.value, n.sigma, float(n.of(model))) for n in problem.known]).encode())
     for array in (*bounds, *jax.tree.leaves(model)):
         digest.update(np.ascontiguousarray(array).tobytes())
     for part in parts:

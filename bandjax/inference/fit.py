@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from bandjax.inference.descent import Descent, Progress, StateFile
-from bandjax.inference.least_squares import LARGEST_DAMPING, State
+from bandjax.inference.descent import IDLE, LATEST, Descent, Progress, StateFile
+from bandjax.inference.least_squares import State
 from bandjax.inference.likelihood import SMALLEST_MEAN
 from bandjax.inference.parameters import Transform, all_values, free_values, start_vector
 from bandjax.inference.problem import (
@@ -36,10 +36,8 @@ from bandjax.photoemission import QUANTITIES
 
 COARSE_TOLERANCE = 0.1  # promised decrease of −log L at which all but the last stage have done their work
 COARSE_STEPS = 15  # trials at most of those stages: they only have to reach the basin
-CONVERGED = (
-    0.05  # promised or lately gained decrease below which a fit counts as converged: a third of a standard error
-)
-TOLERANCE = 5e-3  # the same for the last stage: a tenth of a standard error
+TOLERANCE = 5e-3  # promised decrease that ends the last stage: a tenth of a standard error
+CONVERGED = IDLE * TOLERANCE  # promised or lately gained decrease of a converged fit: a third of a standard error
 REWEIGHTINGS = 2  # final stages with the noise widened where the model misses
 BOUND_SLOPE = 1e-4  # part of a parameter's scale that a unit of u still moves it, below which it sits on its bound
 
@@ -72,7 +70,7 @@ class FitResult:
         inflation: Median factor on the variances in the last stage, for misfit and correlated residuals; where the
             model misses most a pixel's own factor is larger (`MapResult.widening`).
         converged: Whether the last stage ended where an undamped step promises less than 0.05 of −log L, or where the
-            last four successful trials together gained less than that.
+            last four successful, hardly damped trials together gained less than that (then the report says so).
         history: One entry a trial: stage, step, cost, promised decrease, seconds.
         report: Sentences: degeneracies, unmeasured directions, residual tests, convergence.
     """
@@ -162,7 +160,7 @@ def fit(
         u = state.u
         if plain:
             break
-    return _result(problem, parts, transform, objective, state, obs, widening, history, bootstrap_draws)
+    return _result(problem, parts, transform, objective, state, obs, widening, history, bootstrap_draws, descent.idle)
 
 
 def _widening(
@@ -203,7 +201,7 @@ def _tests(part: Part, mean: np.ndarray, n_parameters: int) -> Residuals:
 
 def _result(
     problem: Problem, parts: list[Part], transform: Transform, objective: Objective, state: State, obs: list[Observed],
-    widening: list[np.ndarray], history: list[dict[str, Any]], draws: int,
+    widening: list[np.ndarray], history: list[dict[str, Any]], draws: int, idle: bool,
 ) -> FitResult:  # fmt: skip
     u = state.u
     x = np.asarray(free_values(transform, u))
@@ -260,8 +258,12 @@ def _result(
             f"{known.name} is fitted as {known.value + row * known.sigma:.4g}; known before: {known.value:.4g} ± "
             f"{known.sigma:.2g} (pull {row:+.1f})."
         )
-    ended = bool(state.done) and float(state.damping) < LARGEST_DAMPING  # not for want of any step that helps
-    converged = ended or float(state.decrement) < CONVERGED
+    converged = float(state.decrement) < CONVERGED or (idle and float(state.damping) < 1)
+    if converged and float(state.decrement) >= CONVERGED:
+        report.append(
+            f"The last {LATEST} successful steps together gained less than {CONVERGED:g} of −log L, though an undamped "
+            f"one promises {float(state.decrement):.3g}: the model misses the data where a step expects to fit them."
+        )
     if not converged:
         report.append(f"The fit has not converged: a full step still promises {float(state.decrement):.3g} of −log L.")
 

@@ -30,6 +30,7 @@ class State(NamedTuple):
 Linearise = Callable[[jax.Array], tuple[jax.Array, jax.Array, jax.Array]]
 START_DAMPING = 1e-2
 LARGEST_DAMPING = 1e12
+KINK = 10  # tolerances up to which a promise is not believed where steps no longer gain
 
 
 def start_state(linearise: Linearise, u: jax.Array, damping: float = START_DAMPING) -> State:
@@ -63,7 +64,8 @@ def accept(state: State, u: jax.Array, gain: jax.Array, linearised: tuple, toler
     shrink = jnp.clip(1 - (2 * gain - 1) ** 3, 0.1, 2.0)
     damping = jnp.maximum(state.damping * shrink, 1e-12)
     decrement = _decrement(gradient, fisher)
-    stalled = (state.cost - cost < 0.1 * tolerance) & (state.damping < 1.0)  # a small gain of a damped step is no end
+    # a small gain is an end only of a step that is hardly damped, and where little more is promised
+    stalled = (state.cost - cost < 0.1 * tolerance) & (state.damping < 1.0) & (decrement < KINK * tolerance)
     small = (decrement < tolerance) | stalled
     return State(
         u,

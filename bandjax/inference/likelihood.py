@@ -3,8 +3,10 @@
 poisson: −log L = Σ (μ − d log μ), Fisher weight 1/μ. scaled: a Gaussian of fixed variance per pixel, −log L =
 Σ (d − μ)²/2σ², for averaged or camera data; σ² = scale · d̄ + (relative · d̄)² + (band_error · ∂d̄/∂E)² with d̄ the
 smoothed data. `relative` stands for structure that the model cannot describe (detector inhomogeneity), `band_error` for
-a Hamiltonian of few parameters, whose bands miss the crystal's by some tens of meV: without it the brightest band,
-where counts are many and that error shows most, decides alone; with it every band counts about equally in energy.
+a Hamiltonian of few parameters, whose bands miss the crystal's (0.03 to 0.1 eV is our choice): without it the brightest band,
+where counts are many and that error shows most, decides alone; with it every band counts about equally in energy. It
+is treated as independent in every pixel: it balances bands against each other, and does not make a band's energy
+uncertain by that much.
 """
 
 from typing import NamedTuple
@@ -85,6 +87,8 @@ def pixel_variance(
     noise = scale * level + (likelihood.relative * level) ** 2
     if not likelihood.band_error:
         return noise, noise
+    if np.size(energy) < 2:
+        raise ValueError("Argument `likelihood.band_error` needs a map with at least two energies, but there is one.")
     return noise, noise + (likelihood.band_error * np.gradient(smooth, energy, axis=-1)) ** 2
 
 

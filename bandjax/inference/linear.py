@@ -2,7 +2,7 @@
 
     model(pixel, E) = Σ_i S_i(pixel, E) I_i(pixel, E),     S_i(pixel, E) = Σ_ab c_iab P_a(pixel) Q_b(E)
 
-I_i is the sharp image, the k_z-averaged one, or 1 (the background); P and Q are cubic B-splines, so that sums over
+I_i is the sharp image of the even or of the odd orbitals, the k_z-averaged one, or 1 (the background); P and Q are cubic B-splines, so that sums over
 pixels factorise and no design matrix is formed. For given bands the best coefficients follow from one linear problem
 (variable projection). A weight belongs to no band, so that the model is smooth through degeneracies. The background has
 a fine spline along the energy times a few smooth functions of the pixel: it can follow steps of a non-dispersing
@@ -58,7 +58,7 @@ class Smooth(NamedTuple):
 
 
 def weight_basis(free: FreeWeights, pixel: np.ndarray, energy: np.ndarray) -> Smooth:
-    """Splines of the sharp image's weight."""
+    """Splines of the weight of each sharp image."""
     return Smooth(spline_basis(pixel, free.lateral), spline_basis(energy, free.energy))
 
 

@@ -37,7 +37,7 @@ from bandjax.photoemission.plan import as_axes
 from bandjax.units import FWHM_PER_SIGMA
 
 TURNING = {"azimuth", "incidence", "incidence_azimuth"}  # numbers that break the mirror symmetry of a plan
-NARROWEST = 0.7  # part of its start to which a momentum resolution may narrow on the nodes of the "grid" method
+NARROWEST, WIDEST = 0.7, 1.4  # parts of its start between which a momentum resolution may go on the nodes of "grid"
 ModelOf = Callable[[Mapping[str, Any]], Model]
 
 
@@ -75,7 +75,7 @@ class Problem:
         seed: Of the held-out blocks and of the bootstrap.
         inflate: Whether misfit (pixel by pixel) and correlation of the residual widen the noise in final stages.
         method, kz_points, window: How images are computed; see `plan_image`. With "grid" a free `fwhm_momentum` is
-            bounded below by `NARROWEST` of its start, which the nodes still resolve.
+            bounded by `NARROWEST` and `WIDEST` of its start, for which the nodes are laid.
         derived: From a model, its instrument to named derived numbers, whose errors are propagated.
     """
 
@@ -119,7 +119,7 @@ class Part(NamedTuple):
     held: np.ndarray  # pixels held out
     noise: np.ndarray  # σ² of the data
     variance: np.ndarray  # σ² with which pixels enter: noise, and the band error of the likelihood
-    bases: tuple[Smooth, ...] | None  # weights of the sharp and of the k_z-averaged image, background
+    bases: tuple[Smooth, ...] | None  # weights of the sharp images (even, odd), of the k_z-averaged one, background
 
 
 class Observed(NamedTuple):
@@ -141,7 +141,7 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
     parameters = dict(problem.parameters)
     for name, p in parameters.items():
         if name.endswith("fwhm_momentum") and problem.method == "grid" and not p.fixed and p.tied is None:
-            parameters[name] = p._replace(lower=max(p.lower, NARROWEST * p.value))
+            parameters[name] = p._replace(lower=max(p.lower, NARROWEST * p.value), upper=min(p.upper, WIDEST * p.value))
     transform = make_transform(parameters)
     _check_names(problem, list(maps))
     start_values = {n: float(v) for n, v in all_values(transform, jnp.asarray(transform.centre)).items()}
@@ -323,7 +323,9 @@ def model_values(values: Mapping[str, Any]) -> dict[str, Any]:
 def _check_options(problem: Problem) -> None:
     """ValueError for stages, blocks, known numbers or grids that are no such thing."""
     for known in problem.known:
-        checks.positive(f"known.{known.name}", known.sigma)
+        checks.positive(f"known.{known.name}.sigma", known.sigma)
+        if not np.isfinite(known.value):
+            raise ValueError(f"Argument `known.{known.name}.value` must be a finite number, but is {known.value}.")
     for width in problem.broadening:
         checks.positive("broadening", width, "eV")
     for name, value in (("block", problem.block), ("kz_points", problem.kz_points)):

@@ -2,8 +2,9 @@
 
     I(pixel, E) = g [f(E) ∫dk_z' L(k_z' − k_z(pixel, E); 1/2λ) A_v(k∥(pixel, E), k_z', E)] ⊗ resolution + background
 
-A_v is projected on the photoemission amplitude v ("plane_wave") or summed over all orbitals ("uniform"; "free": with
-its average over k_z beside it, both to be weighted by free smooth functions of pixel and energy, see `inference`).
+A_v is projected on the photoemission amplitude v ("plane_wave") or summed over all orbitals ("uniform") or over the even
+and the odd ones apart ("free", with the k_z average of both beside them, all to be weighted by free smooth functions of
+pixel and energy, see `inference`).
 The widths and weights are functions of energy and k or belong to orbital projectors, never to a band's index, so that
 the image and its derivative are smooth through degeneracies.
 """
@@ -78,7 +79,10 @@ def _image(model: Model, instrument: Instrument, plan: Plan, mesh) -> jax.Array:
 
 
 def signal(model: Model, instrument: Instrument, plan: Plan, *, mesh=None) -> jax.Array:
-    """Images of the projectors in 1/eV, without gain and background, resolution included: (projector, *axes)."""
+    """Images of the projectors in 1/eV, without gain and background, resolution included: (projector, *axes).
+
+    "free": even orbitals, odd orbitals (one image where all have one parity), and with "grid" the average over k_z.
+    """
     lab = laboratory_model(model, instrument)
     padded = jnp.array(plan.padded_energy, lab.dtype)
     hvs = plan.axes.hv or (instrument.photon_energy,)
@@ -111,7 +115,9 @@ def _spectrum_at(
 
 def _projectors(lab: Model, instrument: Instrument) -> jax.Array | None:
     """Orbitals of each parity where free weights are to tell them apart, else None (the trace)."""
-    rows = mirror_parities(lab.topology.orbitals) if instrument.matrix_elements == "free" else np.ones((1, 1))
+    if instrument.matrix_elements != "free":
+        return None
+    rows = mirror_parities(lab.topology.orbitals)
     if len(rows) == 1:
         return None
     return jnp.asarray(np.tile(rows, 2 if lab.topology.spin_orbit else 1), lab.dtype)
@@ -190,8 +196,8 @@ def _on_grid(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padd
         if instrument.matrix_elements != "free":
             return sharp
         cells = np.diff(plan.kz_edges)
-        cells = jnp.array(cells / cells.sum(), lab.dtype)
-        return jnp.concatenate([sharp, jnp.einsum("zpe,z->e", everywhere, cells)[None]])
+        parts = jnp.array(cells / cells.sum(), lab.dtype)
+        return jnp.concatenate([sharp, jnp.einsum("zpe,z->e", everywhere, parts, precision="highest")[None]])
 
     nodes = jnp.array(plan.kx, lab.dtype)
     per_item = len(plan.kz) * _bytes(lab, len(plan.padded_energy))

@@ -65,8 +65,10 @@ def plane_wave_amplitude(lab: Model, instrument: Instrument, k: jax.Array) -> ja
 def mirror_parities(orbitals: tuple[Orbital, ...]) -> np.ndarray:
     """Projectors on the orbitals that are even and odd under y → −y (the plane of slit and surface normal).
 
-    Emission in a mirror plane excites one parity with light polarised in that plane and the other with light polarised
-    across it, and their ratio is what a smooth weight of the whole image cannot follow where two bands meet.
+    In a mirror plane of the crystal and without spin-orbit, light polarised in the plane shows even bands and light
+    polarised across it odd ones; one smooth weight of the whole image cannot follow that where two bands meet. Not
+    covered: interference of even and odd parts, which is there off the plane, with spin-orbit, or where the plane is
+    no mirror.
 
     Args:
         orbitals: Of a model in the laboratory axes, without spin.
@@ -83,7 +85,7 @@ def _odd_in_y(shell: str, name: str) -> bool:
     """Whether a real orbital changes its sign under y → −y."""
     _, b, q = _harmonic(shell, name)
     mirror = np.diag([1.0, -1.0, 1.0])
-    return bool(np.any(b + q != 0)) and bool(np.allclose(mirror @ b, -b) and np.allclose(mirror @ q @ mirror, -q))
+    return bool(b.any() or q.any()) and bool(np.allclose(mirror @ b, -b) and np.allclose(mirror @ q @ mirror, -q))
 
 
 def transition_amplitudes(

@@ -24,7 +24,7 @@ from bandjax.units import FWHM_PER_SIGMA
 METHODS = ("direct", "grid", "coherent", "incoherent")
 MOMENTUM_AXES = ("kx", "ky")
 ANGLE_AXES = ("angle", "deflector")
-LATERAL_PER_SIGMA = 1.6  # grid step in units of σ_k: a Gaussian sampled there is summed to 1e-3
+LATERAL_PER_SIGMA = 1.6  # grid step in units of σ_k: the kernel's width is right to 1 %
 KERNEL_REACH = 3  # nodes on each side of a pixel that its momentum kernel takes
 BLEND_SHIFT = 0.05  # eV: largest shift of a band between two energies of the "direct" way; half of it is averaged away
 STEEPEST = 6.0  # eV Å: velocity assumed for that estimate
