@@ -53,10 +53,10 @@ def channels_of(bond: Bond) -> tuple[Channel, ...]:
 def channel_values(table: Table, kind: int, exponents: list, distance: jax.Array) -> jax.Array:
     """V(d0) (d0/d)^n in eV of every integral of a kind of bond at a distance in Å, shape (channel,)."""
     bond = table.spec.bonds[kind]
-    values = jnp.stack([table.combine(integral.value) for integral in bond.integrals]).astype(distance.dtype)
+    values = jnp.array([table.combine(integral.value) for integral in bond.integrals], distance.dtype)
     if bond.length is None:
         return values
-    return values * (bond.length / distance) ** jnp.stack([jnp.asarray(n, distance.dtype) for n in exponents])
+    return values * (bond.length / distance) ** jnp.array(exponents, distance.dtype)
 
 
 def onsite_block(table: Table, species: str, dtype: np.dtype) -> jax.Array:

@@ -85,11 +85,8 @@ def graded(
             unknown material or substrate.
     """
     pair = pair_of(materials)
-    if substrate is None:
-        substrate = pair.elastic[0].lattice_constant
-    positions, cell = stack_positions(
-        composition, in_plane_constant(substrate), materials, vacuum=vacuum, hydrogen=hydrogen
-    )
+    a_parallel = in_plane_constant(pair.elastic[0].lattice_constant if substrate is None else substrate)
+    positions, cell = stack_positions(composition, a_parallel, materials, vacuum=vacuum, hydrogen=hydrogen)
     x = np.asarray(composition, float)
     fraction = x if pair.common is None else np.stack([x, np.zeros_like(x)], axis=1).ravel()
     symbols = np.where(fraction < 0.5, *pair.mixing)
