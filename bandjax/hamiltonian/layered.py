@@ -1,6 +1,6 @@
 """Layered (block-tridiagonal) form of the Hamiltonian: one block a layer, coupled to the next layer only.
 
-Layer 0 is the outermost one (greatest height along a1 × a2, the outward normal), the last one the deepest. With l, m the
+Layer 0 is the outermost one (greatest height along the normal of a1 and a2 on the side of a3), the last one the deepest. With l, m the
 layers of a bond's atoms, H(k) of `bloch_hamiltonian` is sorted into
 
     diagonal[l] = <l| H |l>,      upper[l] = <l| H |l + 1>,      closing = <last| H |first of the next cell below>,
@@ -31,7 +31,7 @@ class LayeredHamiltonian(NamedTuple):
 
 
 def find_layers(structure: Model | ase.Atoms, *, tolerance: float = SAME_LAYER) -> tuple[int, ...]:
-    """Layer of each atom from its height along a1 × a2, counted from the top.
+    """Layer of each atom from its height over the plane of a1 and a2, counted from the top (the side of a3).
 
     Args:
         structure: Model or atoms with positions that are not traced.
@@ -42,10 +42,11 @@ def find_layers(structure: Model | ase.Atoms, *, tolerance: float = SAME_LAYER) 
     """
     checks.positive("tolerance", tolerance, "Å")
     cell, positions = structure.cell, structure.positions
-    if not checks.is_concrete((jnp.asarray(cell), jnp.asarray(positions))):
+    if not checks.is_concrete((cell, positions)):
         raise ValueError("Argument `layers` must be given where positions are traced; `find_layers(atoms)` makes it.")
     cell = np.asarray(cell)
     normal = np.cross(cell[0], cell[1])
+    normal *= -1 if normal @ cell[2] < 0 else 1
     height = np.asarray(positions) @ (normal / np.linalg.norm(normal))
     order = np.argsort(-height, kind="stable")
     layer = np.empty(len(height), int)
