@@ -159,7 +159,7 @@ def _case(layers: int, energies: int) -> tuple:
     """A stack at a k off symmetry, energies, half widths, one amplitude, and weights."""
     plane = silicon.A / 2 * np.array([[1, 1, 0], [1, -1, 0]])
     steps = silicon.A / 4 * np.array([[0, 0, 0], [1, 1, 1], [0, 2, 2], [1, 3, 3]])
-    positions = [*steps, *(steps + [0, 0, silicon.A])]
+    positions = np.concatenate([steps, steps + np.array([0, 0, silicon.A])])
     atoms = ase.Atoms("Si8", positions, cell=[*plane, [0, 0, 2 * silicon.A + 10]], pbc=(True, True, False))
     model = tight_binding(atoms, load_parameters("Si", "vogl1983"), spin_orbit=False)
     h = layered_hamiltonian(model, jnp.array([0.13, 0.27, 0.0]))
