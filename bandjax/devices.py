@@ -41,6 +41,15 @@ def memory_budget(budget: float | None = None) -> int:
     return int(budget)
 
 
+def cache_budget(budget: float | None = None) -> int:
+    """Bytes for the temporaries of one chunk of work that has no need of many items at a time.
+
+    On a CPU 32 MiB, or the budget if less: larger blocks of memory are asked of the system anew at every call, which
+    took as long as the work itself (measured on recursive Green's functions). Elsewhere the budget.
+    """
+    return min(memory_budget(budget), 32 << 20) if jax.default_backend() == "cpu" else memory_budget(budget)
+
+
 def use_all_cores(count: int | None = None) -> None:
     """Make JAX see `count` CPU devices (default: the cores this process may use), so that k points run in parallel.
 

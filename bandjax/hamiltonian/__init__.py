@@ -4,6 +4,7 @@ from bandjax.hamiltonian.bloch import bloch_hamiltonian
 from bandjax.hamiltonian.layered import (
     LayeredHamiltonian,
     find_layers,
+    is_layered,
     layer_rows,
     layered_hamiltonian,
     repeating_unit,
@@ -14,6 +15,6 @@ from bandjax.hamiltonian.slater_koster import slater_koster
 from bandjax.hamiltonian.tight_binding import tight_binding
 
 __all__ = [
-    "LayeredHamiltonian", "Model", "Orbital", "Topology", "bloch_hamiltonian", "find_layers", "layer_rows",
+    "LayeredHamiltonian", "Model", "Orbital", "Topology", "bloch_hamiltonian", "find_layers", "is_layered", "layer_rows",
     "layered_hamiltonian", "repeating_unit", "rotated", "slater_koster", "tight_binding",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """Layered (block-tridiagonal) form of the Hamiltonian: one block a layer, coupled to the next layer only.
 
-Layer 0 is the outermost one (greatest height along a1 × a2, the outward normal), the last one the deepest. With l, m the
+Layer 0 is the outermost one (greatest height along the normal of a1 and a2 on the side of a3), the last one the deepest. With l, m the
 layers of a bond's atoms, H(k) of `bloch_hamiltonian` is sorted into
 
     diagonal[l] = <l| H |l>,      upper[l] = <l| H |l + 1>,      closing = <last| H |first of the next cell below>,
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bandjax import checks
-from bandjax.hamiltonian.model import Model
+from bandjax.hamiltonian.model import BondGroup, Model
 
 SAME_LAYER = 0.4  # Å; atoms whose heights follow one another within this are one layer (Si(001): layers every 1.36 Å)
 
@@ -31,7 +31,7 @@ class LayeredHamiltonian(NamedTuple):
 
 
 def find_layers(structure: Model | ase.Atoms, *, tolerance: float = SAME_LAYER) -> tuple[int, ...]:
-    """Layer of each atom from its height along a1 × a2, counted from the top.
+    """Layer of each atom from its height over the plane of a1 and a2, counted from the top (the side of a3).
 
     Args:
         structure: Model or atoms with positions that are not traced.
@@ -42,10 +42,11 @@ def find_layers(structure: Model | ase.Atoms, *, tolerance: float = SAME_LAYER) 
     """
     checks.positive("tolerance", tolerance, "Å")
     cell, positions = structure.cell, structure.positions
-    if not checks.is_concrete((jnp.asarray(cell), jnp.asarray(positions))):
+    if not checks.is_concrete((cell, positions)):
         raise ValueError("Argument `layers` must be given where positions are traced; `find_layers(atoms)` makes it.")
     cell = np.asarray(cell)
     normal = np.cross(cell[0], cell[1])
+    normal *= -1 if normal @ cell[2] < 0 else 1
     height = np.asarray(positions) @ (normal / np.linalg.norm(normal))
     order = np.argsort(-height, kind="stable")
     layer = np.empty(len(height), int)
@@ -102,7 +103,7 @@ def layered_hamiltonian(model: Model, k: jax.Array, layers: tuple[int, ...] | No
         phase = jnp.matmul(vector, k.astype(model.dtype), precision="highest")
         t = jax.lax.complex(jnp.cos(phase), jnp.sin(phase))[:, None, None] * hopping
         i, j = np.array(group.i), np.array(group.j)
-        step = np.array(layers)[j] - count * np.array(group.shift)[:, 2] - np.array(layers)[i]
+        step = _steps(model, group, layers)
         _check_steps(step, i, j, layers, repeats)
         a = first[i][:, None, None] + np.arange(t.shape[1])[None, :, None]
         b = first[j][:, None, None] + np.arange(t.shape[2])[None, None, :]
@@ -119,20 +120,31 @@ def layered_hamiltonian(model: Model, k: jax.Array, layers: tuple[int, ...] | No
     return LayeredHamiltonian(diagonal, upper[: count - 1], upper[-1] if repeats else None)
 
 
-def repeating_unit(layered: LayeredHamiltonian, first: int, period: int) -> LayeredHamiltonian:
-    """Layers first … first + period − 1 of a stack as the unit of a semi-infinite crystal that goes on downwards.
+def repeating_unit(layered: LayeredHamiltonian, period: int) -> LayeredHamiltonian:
+    """The last `period` layers of a stack as the unit of a crystal that goes on downwards without end.
 
     Raises:
-        ValueError: the stack has no layer below the unit, which would tell how one unit couples to the next.
+        ValueError: the stack has no layer above the unit, which tells how one unit couples to the next.
     """
     count = len(layered.diagonal)
-    if not (first >= 0 and period >= 1 and first + period < count):
-        raise ValueError(
-            f"The unit must end above the last of {count} layers and have at least one, but has layers {first} to "
-            f"{first + period - 1}."
-        )
-    last = first + period - 1
-    return LayeredHamiltonian(layered.diagonal[first : last + 1], layered.upper[first:last], layered.upper[last])
+    if not 1 <= period < count:
+        raise ValueError(f"Argument `period` must be from 1 to {count - 1} for {count} layers, but is {period!r}.")
+    return LayeredHamiltonian(
+        layered.diagonal[-period:], layered.upper[count - period :], layered.upper[count - period - 1]
+    )
+
+
+def is_layered(model: Model, layers: tuple[int, ...]) -> bool:
+    """Whether every bond joins atoms of one layer or of adjacent ones."""
+    layer_rows(model, layers)
+    return all(np.all(np.abs(_steps(model, group, layers)) <= 1) for group in model.topology.groups)
+
+
+def _steps(model: Model, group: BondGroup, layers: tuple[int, ...]) -> np.ndarray:
+    """Layers from the first to the second atom of each bond, downwards; a cell up the third vector is above."""
+    layer = np.array(layers)
+    up = np.array(group.shift)[:, 2] if model.topology.periodic[2] else 0
+    return layer[np.array(group.j)] - (max(layers) + 1) * up - layer[np.array(group.i)]
 
 
 def _places(model: Model, layers: tuple[int, ...]) -> np.ndarray:

@@ -53,13 +53,17 @@ def inverse(a: jax.Array) -> jax.Array:
     For matrices such as E + iη − H − Σ, whose anti-Hermitian part is positive definite: so are those of all their Schur
     complements, and no pivot is less than η. Errors ~ ε_mach (|a|/η)².
     """
-    for p in range(a.shape[0]):
-        pivot = 1 / a[p, p]
-        row = (a[p] * pivot).at[p].set(pivot)
-        # the barrier keeps XLA from fusing the steps, each of which would then be computed again in the next
-        row, column, a = jax.lax.optimization_barrier((row, a[:, p], a))
-        a = (a.at[:, p].set(0) - column[:, None] * row[None]).at[p].set(row)
-    return a
+    index = jnp.arange(a.shape[0])
+
+    def step(p: jax.Array, a: jax.Array) -> jax.Array:
+        row, column = (jax.lax.dynamic_index_in_dim(a, p, axis, keepdims=False) for axis in (0, 1))
+        pivot = 1 / jax.lax.dynamic_index_in_dim(row, p, keepdims=False)
+        here = index == p
+        row = jnp.where(here[:, None], 1, row) * pivot
+        rest = jnp.where(here[None, :, None], 0, a) - column[:, None] * row[None]
+        return jnp.where(here[:, None, None], row[None], rest)
+
+    return jax.lax.fori_loop(0, a.shape[0], step, a)
 
 
 @inverse.defjvp

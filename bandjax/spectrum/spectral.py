@@ -1,6 +1,6 @@
 """Spectral functions A(k, E) and the density of states of a model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -10,13 +10,26 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from bandjax import checks
-from bandjax.devices import map_chunks, sum_chunks
-from bandjax.hamiltonian import Model, bloch_hamiltonian
+from bandjax.devices import cache_budget, map_chunks, sum_chunks
+from bandjax.hamiltonian import (
+    Model,
+    bloch_hamiltonian,
+    find_layers,
+    is_layered,
+    layer_rows,
+    layered_hamiltonian,
+    repeating_unit,
+)
 from bandjax.spectrum.bands import as_wave_vectors, bytes_of_h
+from bandjax.spectrum.layered import coherent_spectra, layer_spectra
 from bandjax.spectrum.lorentzians import coherent_lorentzians, weighted_lorentzians
+from bandjax.spectrum.surface import substrate_self_energy
 
-METHODS = ("auto", "eigh", "solve")
-RESOLVE = (None, "atom", "orbital")
+METHODS = ("auto", "eigh", "layered", "solve")
+RESOLVE = (None, "atom", "orbital", "layer")
+CROSSOVER_LAYERS = 16  # "auto" takes the layered route from here on, where `layers` are given and form a stack
+LEAST_ENERGIES = 32  # that one sweep over the layers takes together
+SWEEP_ARRAYS = 12  # (n, n) blocks of every layer and energy that a sweep and its gradient keep
 SelfEnergy = ArrayLike | Callable[[jax.Array], jax.Array] | None
 
 
@@ -30,6 +43,8 @@ def spectral_function(
     method: str = "auto",
     self_energy: SelfEnergy = None,
     amplitude: ArrayLike | None = None,
+    layers: Sequence[int] | None = None,
+    substrate: int | None = None,
     budget: float | None = None,
     mesh: Mesh | None = None,
 ) -> jax.Array:
@@ -40,21 +55,26 @@ def spectral_function(
         k: Cartesian wave vectors in 1/Å, shape (k, 3).
         energy: Energies in eV on the model's own scale, shape (energy,).
         eta: Lorentzian half width in eV, > 0; a number or shape (energy,).
-        resolve: None (trace), "atom" or "orbital" (spins summed): appends that axis.
-        method: "auto" and "eigh" diagonalise and differentiate by divided differences; "solve" inverts z − H at every
-            energy (the test oracle).
+        resolve: None (trace), "atom", "orbital" (spins summed) or "layer": appends that axis.
+        method: "eigh" diagonalises and differentiates by divided differences; "layered" sweeps over the layers of a
+            stack; "solve" inverts z − H at every energy (the test oracle); "auto" is "layered" with a substrate or
+            from `CROSSOVER_LAYERS` of the given `layers` on, and else "eigh".
         self_energy: Scalar Σ(E) in eV with Im Σ ≤ 0: a function of energy, a number or an array (energy,).
         amplitude: v over the rows of H, shape (k, orbital): then A_v = v†(…)v, shape (k, energy), and `resolve` is
             None.
+        layers: Layer of each atom, 0 outermost; None: from the heights of the atoms, which must then not be traced.
+        substrate: The last so many layers repeat downwards without end (method "layered"); None: they do not. Of
+            the last layer, on-site terms that depend on neighbours lack the bonds that were cut.
         budget: Memory for temporaries in bytes; None: `devices.memory_budget()`.
         mesh: Devices to split k over; None: the current one.
 
     Returns:
-        1/eV, shape (k, energy[, atom | orbital]); the integral over energy is the number of orbitals (v†v). Exact
+        1/eV, shape (k, energy[, atom | orbital | layer]); the integral over energy is the number of orbitals (v†v). Exact
         first derivatives in model, k, energy, eta, self-energy and amplitude; a second derivative raises TypeError.
 
     Raises:
-        ValueError: a shape does not fit, `eta` ≤ 0, Im Σ > 0, or an unknown `resolve` or `method`.
+        ValueError: a shape does not fit, `eta` ≤ 0, Im Σ > 0, an unknown `resolve` or `method`, or a layered route for
+            what is no stack: a bond spans more than adjacent layers, or the cell repeats along its third vector.
 
     Source:
         E. N. Economou, Green's Functions in Quantum Physics, ch. 1 and 5 (after).
@@ -75,16 +95,28 @@ def spectral_function(
     if amplitude is not None:
         amplitude = jnp.asarray(amplitude)
         checks.shape_is("amplitude", amplitude, (np.shape(k)[0], model.n_orbital))
-    return _spectral_function(
-        model, as_wave_vectors(model, k), energy, jnp.asarray(eta), sigma, amplitude, resolve, method, budget, mesh
-    )
+    k = as_wave_vectors(model, k)
+    if layers is not None:
+        layers = tuple(int(layer) for layer in layers)
+    elif resolve == "layer" or method == "layered" or substrate is not None:
+        layers = find_layers(model)
+    if method == "auto":
+        stack = layers is not None and max(layers, default=0) + 1 >= CROSSOVER_LAYERS and not model.topology.periodic[2]
+        method = "layered" if substrate is not None or (stack and is_layered(model, layers)) else "eigh"
+    if method == "layered" and model.topology.periodic[2]:
+        raise ValueError("A model must not repeat along its third lattice vector for method 'layered', but does.")
+    if method != "layered" and substrate is not None:
+        raise ValueError(f"Argument `substrate` must be None for method {method!r}, but is {substrate!r}.")
+    arguments = (model, k, energy, jnp.asarray(eta), sigma, amplitude)
+    if method == "layered":
+        return _layered(*arguments, resolve, layers, substrate, budget, mesh)
+    return _spectral_function(*arguments, resolve, method, layers, budget, mesh)
 
 
-@partial(jax.jit, static_argnums=(6, 7, 8, 9))
-def _spectral_function(model, k, energy, eta, sigma, amplitude, resolve, method, budget, mesh):
-    x = (energy - sigma.real).astype(model.dtype)
-    gamma = jnp.broadcast_to(eta - sigma.imag, energy.shape).astype(model.dtype)
-    weights = orbital_groups(model, resolve)
+@partial(jax.jit, static_argnums=(6, 7, 8, 9, 10))
+def _spectral_function(model, k, energy, eta, sigma, amplitude, resolve, method, layers, budget, mesh):
+    x, gamma = _shifted(model, energy, eta, sigma)
+    weights = orbital_groups(model, resolve, layers)
 
     def one(item: tuple) -> jax.Array:
         q, v = item
@@ -101,6 +133,48 @@ def _spectral_function(model, k, energy, eta, sigma, amplitude, resolve, method,
         per_item += 6 * model.dtype.itemsize * energy.size * model.n_orbital**2
     out = map_chunks(one, (k, amplitude), bytes_per_item=per_item, budget=budget, mesh=mesh)
     return out[:, 0] if resolve is None else jnp.swapaxes(out, 1, 2)
+
+
+@partial(jax.jit, static_argnums=(6, 7, 8, 9, 10))
+def _layered(model, k, energy, eta, sigma, amplitude, resolve, layers, substrate, budget, mesh):
+    """By sweeps over the layers; an item of work is one k and a block of energies."""
+    x, gamma = _shifted(model, energy, eta, sigma)
+    rows = layer_rows(model, layers)
+    owner = _owners(model, resolve, layers)
+    count = owner.max() + 1
+
+    def one(item: tuple) -> jax.Array:
+        q, v, x, gamma = item
+        h = layered_hamiltonian(model, q, layers)
+        below = None
+        if substrate is not None:
+            unit = repeating_unit(h, substrate)
+            below = substrate_self_energy(unit, unit.closing, x, gamma)
+        if v is not None:
+            return coherent_spectra(h, jnp.where(rows < 0, 0, v[rows])[None], x, gamma, below)
+        a = layer_spectra(h, x, gamma, below)
+        kept = np.argwhere(rows >= 0)
+        order = rows[rows >= 0]
+        return jax.ops.segment_sum(a[kept[:, 0], kept[:, 1]], owner[order], count)
+
+    per_energy = SWEEP_ARRAYS * 2 * model.dtype.itemsize * rows.size * rows.shape[1]
+    limit = cache_budget(budget)
+    block = min(energy.size, max(LEAST_ENERGIES, limit // per_energy))
+    blocks = -(-energy.size // block)
+    x, gamma = (
+        jnp.tile(jnp.pad(a, (0, blocks * block - energy.size), mode="edge").reshape(blocks, block), (len(k), 1))
+        for a in (x, gamma)
+    )
+    items = (*(None if a is None else jnp.repeat(a, blocks, axis=0) for a in (k, amplitude)), x, gamma)
+    out = map_chunks(one, items, bytes_per_item=per_energy * block, budget=limit, mesh=mesh)
+    out = jnp.swapaxes(out, 1, 2).reshape(len(k), blocks * block, -1)[:, : energy.size]
+    return out[..., 0] if resolve is None else out
+
+
+def _shifted(model: Model, energy: jax.Array, eta: jax.Array, sigma: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """E − Re Σ and η − Im Σ."""
+    x = (energy - sigma.real).astype(model.dtype)
+    return x, jnp.broadcast_to(eta - sigma.imag, energy.shape).astype(model.dtype)
 
 
 def density_of_states(
@@ -141,14 +215,24 @@ def _density_of_states(model, fractional, energy, eta, budget):
     return sum_chunks(one, fractional @ model.reciprocal, bytes_per_item=per_item, budget=budget) / fractional.shape[0]
 
 
-def orbital_groups(model: Model, resolve: str | None) -> jax.Array | None:
-    """Weights (group, row of H) that sum the rows of one atom or orbital, both spins; None for the trace."""
+def orbital_groups(model: Model, resolve: str | None, layers: tuple[int, ...] | None = None) -> jax.Array | None:
+    """Weights (group, row of H) that sum the rows of one atom, orbital or layer, both spins; None for the trace."""
     if resolve is None:
         return None
-    size = len(model.topology.orbitals)
-    owner = np.arange(size) if resolve == "orbital" else model.topology.atom_of()[:size]
-    owner = np.tile(owner, 2 if model.topology.spin_orbit else 1)
+    owner = _owners(model, resolve, layers)
     return jnp.asarray(np.arange(owner.max() + 1)[:, None] == owner[None, :], model.dtype)
+
+
+def _owners(model: Model, resolve: str | None, layers: tuple[int, ...] | None) -> np.ndarray:
+    """Group of each row of H."""
+    size = len(model.topology.orbitals)
+    owner = {
+        None: lambda: np.zeros(size, int),
+        "orbital": lambda: np.arange(size),
+        "atom": lambda: model.topology.atom_of()[:size],
+        "layer": lambda: np.array(layers)[model.topology.atom_of()[:size]],
+    }[resolve]()
+    return np.tile(owner, 2 if model.topology.spin_orbit else 1)
 
 
 def _by_inversion(
