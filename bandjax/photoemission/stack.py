@@ -65,7 +65,7 @@ def stack_spectrum(
 
 
 def _alike(lab: Model, layers: tuple[int, ...]) -> np.ndarray:
-    """"uniform": one amplitude for each orbital and spin on every second layer, (amplitude, orbital); their sum is the
+    """ "uniform": one amplitude for each orbital and spin on every second layer, (amplitude, orbital); their sum is the
     trace of the bulk's primitive cell, in which atoms do not interfere."""
     labels = [
         (o.shell, o.name, layers[o.atom] % ATOMS_OF_CELL, row // len(lab.topology.orbitals))
