@@ -9,6 +9,6 @@ from bandjax.inference.problem import Known, Problem, table_model
 from bandjax.inference.stack import buried_layer, stack_model
 
 __all__ = [
-    "FitResult", "FreeWeights", "Known", "Likelihood", "MapResult", "Parameter", "Problem", "bands_along_cut", "buried_layer", "fit", "gap_at_gamma", "instrument_parameters",
-    "stack_model", "table_model", "table_parameters", "zincblende_numbers",
+    "FitResult", "FreeWeights", "Known", "Likelihood", "MapResult", "Parameter", "Problem", "bands_along_cut", "buried_layer", "fit",
+    "gap_at_gamma", "instrument_parameters", "stack_model", "table_model", "table_parameters", "zincblende_numbers",
 ]  # fmt: skip

@@ -6,8 +6,9 @@ With the depth z_o of orbital o below the outermost atom and λ the attenuation 
 
 in the atomic gauge of H(k∥, k_z): the phases exp(i k_z z) of the layers are in H. In the bulk limit A_v is the band
 structure averaged over a Lorentzian in k_z of half width 1/(2λ). The incoherent sum Σ_o |M_o|² exp(−z_o/λ) A_oo is its
-limit integrated over k_z: it has no k_z selectivity. Both are divided by ½ Σ_atoms exp(−z/λ), the number of primitive
-cells (of two atoms) that are seen, so that stack and bulk have one scale.
+limit integrated over k_z: it has no k_z selectivity. Both are divided by the number of primitive cells that are seen,
+Σ_atoms exp(−z/λ) over the atoms of a cell (two in zinc blende, one in the lattices of single orbitals), so that stack
+and bulk have one scale.
 """
 
 import jax
@@ -19,8 +20,6 @@ from bandjax.photoemission.instrument import Instrument
 from bandjax.photoemission.matrix_elements import plane_wave_amplitude
 from bandjax.photoemission.plan import band_shift
 from bandjax.spectrum.layered import coherent_spectra, layer_spectra
-
-ATOMS_OF_CELL = 2
 
 
 def stack_spectrum(
@@ -61,14 +60,22 @@ def stack_spectrum(
     else:
         weight = (v.real**2 + v.imag**2).sum(axis=0)
         out = jnp.einsum("ln,lne->e", weight, layer_spectra(h, x, gamma), precision="highest")
-    return out[None] * ATOMS_OF_CELL / seen.sum()
+    return out[None] * _atoms_of_cell(lab) / seen.sum()
+
+
+def _atoms_of_cell(lab: Model) -> int:
+    """Atoms of the bulk's primitive cell: two where there are p shells (zinc blende), else one."""
+    return 2 if any(o.shell == "p" for o in lab.topology.orbitals) else 1
 
 
 def _alike(lab: Model, layers: tuple[int, ...]) -> np.ndarray:
-    """ "uniform": one amplitude for each orbital and spin on every second layer, (amplitude, orbital); their sum is the
-    trace of the bulk's primitive cell, in which atoms do not interfere."""
+    """Amplitudes of "uniform", (amplitude, orbital): each orbital and spin on every n-th layer, n the atoms of a cell.
+
+    Their sum is the trace of the bulk's cell, in which atoms do not interfere.
+    """
+    period = _atoms_of_cell(lab)
     labels = [
-        (o.shell, o.name, layers[o.atom] % ATOMS_OF_CELL, row // len(lab.topology.orbitals))
+        (o.shell, o.name, layers[o.atom] % period, row // len(lab.topology.orbitals))
         for row, o in enumerate(lab.topology.labels())
     ]
     kinds = list(dict.fromkeys(labels))
