@@ -10,7 +10,7 @@ import pytest
 
 import bandjax as bj
 from bandjax.inference import buried_layer
-from bandjax.photoemission.plan import central_kz, lateral_momentum
+from bandjax.photoemission.plan import as_axes, central_kz, lateral_momentum
 
 A, T = 3.9, 0.4  # the s band ε = −2T (cos k_x A + cos k_y A + cos k_z A)
 BASE = bj.Instrument(
@@ -21,23 +21,47 @@ BASE = bj.Instrument(
 
 def central(instrument, kx, energy):
     """k_z at one momentum and energy."""
-    axes = bj.plan_image(chain(), instrument, {"kx": [kx], "energy": [energy]}, kz_points=1).axes
+    axes = as_axes({"kx": [kx], "energy": [energy]})
     at = (jnp.asarray(float(energy)), jnp.asarray(float(instrument.photon_energy)))
     return float(central_kz(instrument, lateral_momentum(instrument, axes, *at)[0], *at)[0])
 
 
-def chain(layers=None):
-    """The cubic lattice, or so many layers of it."""
-    table = bj.load_parameters("cubic", "single_orbital").replace(t=T, **{"t'": 0.0, "t''": 0.0})
-    atoms = bj.cubic_lattice(A)
-    if layers:
-        z = A * np.arange(layers)
-        atoms = ase.Atoms("X" * layers, [[0, 0, h] for h in z], cell=[A, A, z[-1] + 20], pbc=(True, True, False))
-    return bj.tight_binding(atoms, table, spin_orbit=False)
+CHAIN = """
+convention = "general"
+lattice_constant = 3.9
+[orbitals]
+X = ["r"]
+[values]
+epsilon = 0.0
+t = -0.4
+[onsite.X]
+r = { epsilon = 1 }
+[[bonds]]
+pair = ["X", "X"]
+length = 3.9
+integrals = [{ shells = ["r", "r"], symmetry = "isotropic", value = { t = 1 } }]
+"""
 
 
-@pytest.mark.parametrize("elements", ["uniform", "plane_wave"])
-def test_a_chain_peaks_at_the_band_of_its_kz_and_incoherently_at_the_band_edge(elements):
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """The cubic lattice with its nearest neighbours only, or so many layers of it."""
+    path = tmp_path_factory.mktemp("table") / "chain.toml"
+    path.write_text(CHAIN)
+    table = bj.load_table(path)
+
+    def build(layers=None):
+        atoms = bj.cubic_lattice(A)
+        if layers:
+            z = A * np.arange(layers)
+            atoms = ase.Atoms("X" * layers, [[0, 0, h] for h in z], cell=[A, A, z[-1] + 20], pbc=(True, True, False))
+        return bj.tight_binding(atoms, table, spin_orbit=False)
+
+    return build
+
+
+@pytest.mark.parametrize("elements", ["uniform", pytest.param("plane_wave", marks=pytest.mark.slow)])
+def test_a_chain_peaks_at_the_band_of_its_kz_and_incoherently_at_the_band_edge(chain, elements):
     instrument = dataclasses.replace(BASE, fermi_energy=3.0, escape_depth=30.0, matrix_elements=elements)
     energy = np.linspace(-6.0, -0.2, 291)
     axes = {"kx": [0.2], "energy": energy}
@@ -70,7 +94,7 @@ def test_coherent_silicon_is_the_bulk_averaged_over_a_lorentzian_in_kz():
         assert f.sum() == pytest.approx(e.sum(), rel=0.05)
 
 
-def test_a_crystal_has_no_coherent_image():
+def test_a_crystal_has_no_coherent_image(chain):
     with pytest.raises(ValueError, match="not periodic along its third lattice vector"):
         bj.arpes_image(chain(), BASE, {"kx": [0.1], "energy": [-1.0, -0.5]}, method="coherent")
 
@@ -85,6 +109,7 @@ def test_a_buried_layer_is_counted_from_the_surface():
     assert spacing[:3] == pytest.approx(5.431 / 4, abs=1e-3) and spacing[11 - 5 - 1] > 5.431 / 4 + 0.02
 
 
+@pytest.mark.slow
 def test_gradient_in_the_latent_of_a_stack():
     """Forward mode through composition, positions and the sweep over layers against central differences."""
     table = bj.load_parameters(("Si", "Ge"), "vogl1983")

@@ -52,7 +52,8 @@ def stack_model(
     Returns:
         Function of values (those of `profile`, `a_parallel` in Å and any of the table's) to a model.
     """
-    atoms = graded(materials, np.full(layers, 0.5), substrate=materials[0], vacuum=VACUUM)
+    # the labels are the first material's: matrix elements are not mixed yet
+    atoms = graded(materials, np.zeros(layers), substrate=materials[0], vacuum=VACUUM)
     depth = np.arange(layers, dtype=float)
 
     def model_of(values: Mapping[str, Any]) -> Model:
