@@ -38,6 +38,7 @@ COARSE_TOLERANCE = 0.1  # promised decrease of −log L at which all but the las
 COARSE_STEPS = 15  # trials at most of those stages: they only have to reach the basin
 TOLERANCE = 5e-3  # promised decrease that ends the last stage: a tenth of a standard error
 CONVERGED = IDLE * TOLERANCE  # promised or lately gained decrease of a converged fit: a third of a standard error
+HELD = 100  # damping above which small gains only say that steps are short
 REWEIGHTINGS = 2  # final stages with the noise widened where the model misses
 BOUND_SLOPE = 1e-4  # part of a parameter's scale that a unit of u still moves it, below which it sits on its bound
 
@@ -70,7 +71,7 @@ class FitResult:
         inflation: Median factor on the variances in the last stage, for misfit and correlated residuals; where the
             model misses most a pixel's own factor is larger (`MapResult.widening`).
         converged: Whether the last stage ended where an undamped step promises less than 0.05 of −log L, or where the
-            last four successful, hardly damped trials together gained less than that (then the report says so).
+            last four successful trials together gained less than that at a damping below 100 (then the report says so).
         history: One entry a trial: stage, step, cost, promised decrease, seconds.
         report: Sentences: degeneracies, unmeasured directions, residual tests, convergence.
     """
@@ -258,7 +259,7 @@ def _result(
             f"{known.name} is fitted as {known.value + row * known.sigma:.4g}; known before: {known.value:.4g} ± "
             f"{known.sigma:.2g} (pull {row:+.1f})."
         )
-    converged = float(state.decrement) < CONVERGED or (idle and float(state.damping) < 1)
+    converged = float(state.decrement) < CONVERGED or (idle and float(state.damping) < HELD)
     if converged and float(state.decrement) >= CONVERGED:
         report.append(
             f"The last {LATEST} successful steps together gained less than {CONVERGED:g} of −log L, though an undamped "
