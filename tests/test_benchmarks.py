@@ -18,7 +18,10 @@ def few_repeats(monkeypatch):
     monkeypatch.setattr(timing, "LEAST", 2)
 
 
-@pytest.mark.parametrize("case", CASES)
+HEAVY = {"layered", "fit", "image", "memory"}
+
+
+@pytest.mark.parametrize("case", [pytest.param(c, marks=[pytest.mark.slow] if c in HEAVY else []) for c in CASES])
 def test_every_row_is_finite_and_right(case):
     rows = run.run_cases([case], "tiny")
     assert rows

@@ -85,7 +85,7 @@ def test_a_written_configuration_runs_as_it_is(simulated, capsys):
     assert found["converged"]
 
 
-@pytest.mark.parametrize("in_trial", ["first", "last"])
+@pytest.mark.parametrize("in_trial", [pytest.param("first", marks=pytest.mark.slow), "last"])
 def test_a_fit_that_was_interrupted_goes_on(simulated, capsys, monkeypatch, in_trial):
     command = ["fit", simulated / "map.nc", "-c", simulated / "sim.toml", "-o"]
     whole = run(capsys, *command, simulated / "whole")

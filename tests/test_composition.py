@@ -34,7 +34,7 @@ def hamiltonian(atoms, table, **options):
     return jax.jit(lambda: bloch_hamiltonian(bj.tight_binding(atoms, table, **options), jnp.asarray(K)))()
 
 
-@pytest.mark.parametrize("table", ["vogl1983", "boykin2004", "niquet2009"])
+@pytest.mark.parametrize("table", ["vogl1983", "boykin2004", pytest.param("niquet2009", marks=pytest.mark.slow)])
 def test_zeros_and_ones_are_the_labelled_atoms(table):
     atoms, values = displaced(), table_of(table)
     labelled = hamiltonian(atoms, values)
@@ -45,7 +45,7 @@ def test_zeros_and_ones_are_the_labelled_atoms(table):
     assert np.abs(mixed - hamiltonian(atoms, values, composition=np.array([0, 0, 1, 1]))).max() > 0.1
 
 
-@pytest.mark.parametrize("table", ["vogl1983", "niquet2009"])
+@pytest.mark.parametrize("table", ["vogl1983", pytest.param("niquet2009", marks=pytest.mark.slow)])
 def test_gradient_is_that_of_central_differences(table):
     """Of a real number made of all elements of H, through blocks and through the spacings that follow the composition."""
     atoms, values = bj.superlattice(SIGE, (1, 1)), table_of(table)

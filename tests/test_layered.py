@@ -222,7 +222,10 @@ def start():
 
 @pytest.mark.parametrize(
     "options",
-    [{"resolve": "layer"}, {"amplitude": np.random.default_rng(2).normal(size=(3, 25)) + 1j}],
+    [
+        pytest.param({"resolve": "layer"}, marks=pytest.mark.slow),
+        {"amplitude": np.random.default_rng(2).normal(size=(3, 25)) + 1j},
+    ],
     ids=["layer", "v"],
 )
 def test_gradient_of_a_spectral_function(options):

@@ -77,6 +77,7 @@ def test_a_chain_peaks_at_the_band_of_its_kz_and_incoherently_at_the_band_edge(c
     assert np.abs(energy[incoherent.argmax()] - edges).min() < 0.06  # the edge's singularity, rounded by η
 
 
+@pytest.mark.slow
 def test_coherent_silicon_is_the_bulk_averaged_over_a_lorentzian_in_kz():
     """Half width 1/(2λ); what differs is the surface, where waves are reflected."""
     table = bj.load_parameters("Si", "vogl1983")

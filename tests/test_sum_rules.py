@@ -84,7 +84,9 @@ def test_never_negative(eta, shift):
         assert spectral_function(model, np.zeros((1, 3)), energy, eta=eta, resolve=resolve).min() >= 0
 
 
-@pytest.mark.parametrize("case", [CASES[0], CASES[4], CASES[7], CASES[9]], ids=name_of)
+@pytest.mark.parametrize(
+    "case", [CASES[0], *(pytest.param(CASES[i], marks=pytest.mark.slow) for i in (4, 7, 9))], ids=name_of
+)
 def test_diagonalisation_is_inversion(case):
     """The two ways agree for every resolution, for amplitudes, and with a complex self-energy."""
     atoms, _, model = build(*case)
