@@ -46,7 +46,7 @@ class Config:
 PRESETS = {
     "default": Config(),
     "some": Config(draws=12),
-    "smoke": Config(draws=1, layers=12, kx_points=7, energy_points=24, max_steps=4),
+    "smoke": Config(draws=1, layers=12, kx_points=7, energy_points=24, max_steps=15),
 }
 LATENT = {  # prior mean and standard deviation, bounds; depths and widths in monolayers, a∥ in Å, offset in eV
     "fraction": (0.5, 0.15, 0.0, 1.0),

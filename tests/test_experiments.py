@@ -38,3 +38,10 @@ def test_fit_bilayer_graphene(tmp_path, shared):
     metrics = run("fit_bilayer_graphene", tmp_path)
     assert 2.5 < metrics[metrics["direction"]]["values"]["gamma0"] < 3.7
     assert any("U" in sentence for sentence in metrics["bias free"]["report"])
+
+
+def test_invert_stack(tmp_path):
+    metrics = run("invert_stack", tmp_path)
+    assert metrics["parameters"][:4] == ["fraction", "upper", "lower", "interface"]
+    for name in ("upper", "a_parallel"):  # one stack, from a start drawn from the prior
+        assert metrics["rms_error"][name] < 6 * metrics["median_bound"][name]
