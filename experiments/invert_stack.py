@@ -123,7 +123,7 @@ def run(config: Config) -> dict:
             {
                 "reached": bool(found.cost <= reference.cost + 0.01), "efficiency": float(error @ bound @ error / n),
                 "covered": (np.abs(error) <= sigma), "error": error, "bound": np.sqrt(np.diagonal(np.linalg.inv(bound))), "seconds": seconds,
-                "excess": float(found.cost - reference.cost), "steps": int(found.steps),
+                "excess": float(found.cost - reference.cost), "truth": truth, "start": start,
             }
         )  # fmt: skip
         print(f"draw {draw}: reached {rows[-1]['reached']} ({rows[-1]['excess']:+.3f}), {seconds:.1f} s", flush=True)
@@ -143,6 +143,15 @@ def run(config: Config) -> dict:
         ),
         "median_seconds": float(np.median([r["seconds"] for r in rows[1:] or rows])),
         "mean_counts": config.mean_counts,
+        "draws": [
+            {
+                "efficiency": r["efficiency"],
+                "excess": r["excess"],
+                "seconds": r["seconds"],
+                **{k: dict(zip(names, map(float, r[k]), strict=True)) for k in ("truth", "start", "error", "bound")},
+            }
+            for r in rows
+        ],
     }
 
 
