@@ -43,6 +43,21 @@ def arguments(doc: str, presets: dict[str, Any]) -> argparse.Namespace:
     return parser.parse_args()
 
 
+def score(error: np.ndarray, bound: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Efficiency of each fit, (θ̂ − θ)ᵀ bound⁻¹ (θ̂ − θ)/p, and which parameters its own 68 % interval covers.
+
+    Args:
+        error: θ̂ − θ, (draw, p).
+        bound: Fisher matrix at the truth with the priors' precision, (draw, p, p).
+        own: The same at the fit, (draw, p, p).
+
+    Returns:
+        Shapes (draw,) and (draw, p).
+    """
+    sigma = np.sqrt(np.diagonal(np.linalg.inv(own), axis1=1, axis2=2))
+    return np.einsum("di,dij,dj->d", error, bound, error) / error.shape[1], np.abs(error) <= sigma
+
+
 def write_json(path: Path, config: Any, metrics: dict[str, Any], started: float) -> None:
     """result.json: config, metrics, versions, commit, device, wall time; replaced as a whole."""
     content = {

@@ -32,10 +32,8 @@ from bandjax.results import provenance_of, result_dataset, write_result  # noqa:
 from experiments.common import arguments, shared_folder, write_json  # noqa: E402
 
 LATTICE_CONSTANT = 6.0583  # Å, InAs
-GAP = (
-    0.417,
-    0.02,
-)  # eV at low temperature; I. Vurgaftman, J. R. Meyer, L. R. Ram-Mohan, J. Appl. Phys. 89, 5815 (2001)
+# eV at low temperature; I. Vurgaftman, J. R. Meyer, L. R. Ram-Mohan, J. Appl. Phys. 89, 5815 (2001)
+GAP = (0.417, 0.02)
 LOWEST = {"SO": 2, "LH": 4, "HH": 6}  # index of the lower of the two spin states, valence bands counted from the bottom
 
 
@@ -52,10 +50,7 @@ class Config:
     max_steps: int = 30
     held_out: float = 0.08
     seed: int = 0
-    weights: tuple[int, int] = (
-        22,
-        12,
-    )  # intervals of 0.14 1/Å and 0.8 eV; much finer ones fit the lines' shape
+    weights: tuple[int, int] = (22, 12)  # intervals of 0.14 1/Å and 0.8 eV; finer ones fit the lines' shape
     kz_points: int = 11
     sp3s_prior: tuple[float, float] = (0.4, 0.5)  # relative width and least width (eV) of the sp3s* priors
     sp3d5s_prior: tuple[float, float] = (0.15, 0.2)

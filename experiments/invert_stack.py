@@ -24,7 +24,7 @@ from bandjax.inference.descent import Descent, StateFile  # noqa: E402
 from bandjax.inference.least_squares import State  # noqa: E402
 from bandjax.inference.parameters import free_values, start_vector  # noqa: E402
 from bandjax.inference.problem import Observed, Part, make_objective, observed, prepare  # noqa: E402
-from experiments.common import arguments, write_json  # noqa: E402
+from experiments.common import arguments, score, write_json  # noqa: E402
 
 TOLERANCE = 1e-4  # promised decrease of −log L at which a descent ends, far below the 0.01 that it is judged by
 
@@ -118,11 +118,11 @@ def run(config: Config) -> dict:
         bound = np.asarray(fisher_at(u_true, Observed(jnp.asarray(mean), observed(part).weight)))
         bound, own = (m / np.outer(s, s) for m, s in zip((bound, np.asarray(found.fisher)), slopes, strict=True))
         error = np.asarray(free_values(transform, found.u)) - truth
-        sigma = np.sqrt(np.diagonal(np.linalg.inv(own)))
+        efficiency, covered = score(error[None], bound[None], own[None])
         rows.append(
             {
-                "reached": bool(found.cost <= reference.cost + 0.01), "efficiency": float(error @ bound @ error / n),
-                "covered": (np.abs(error) <= sigma), "error": error, "bound": np.sqrt(np.diagonal(np.linalg.inv(bound))), "seconds": seconds,
+                "reached": bool(found.cost <= reference.cost + 0.01), "efficiency": float(efficiency[0]),
+                "covered": covered[0], "error": error, "bound": np.sqrt(np.diagonal(np.linalg.inv(bound))), "seconds": seconds,
                 "excess": float(found.cost - reference.cost), "truth": truth, "start": start,
             }
         )  # fmt: skip

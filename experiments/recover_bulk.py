@@ -23,7 +23,7 @@ import bandjax as bj  # noqa: E402
 from bandjax.inference.least_squares import State, minimise  # noqa: E402
 from bandjax.inference.parameters import all_values, free_values, make_transform, start_vector  # noqa: E402
 from bandjax.inference.problem import Observed, make_objective, observed, prepare  # noqa: E402
-from experiments.common import arguments, write_json  # noqa: E402
+from experiments.common import arguments, score, write_json  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,7 @@ def recover(config: Config, material: str) -> dict:
     parts, transform = prepare(empty, problem)
     objective = make_objective(problem, parts, transform)
     rng = np.random.default_rng(config.seed)
-    names, n = transform.names, len(transform.names)
+    names = transform.names
     is_table = np.array([name in FREE_TABLE[material] for name in names])
     has_prior = np.isfinite(transform.sigma)
 
@@ -147,9 +147,7 @@ def recover(config: Config, material: str) -> dict:
     bound = in_batches(fisher_at, u_true, means) / slopes_true[:, :, None] / slopes_true[:, None, :]
     own = found.fisher / slopes_found[:, :, None] / slopes_found[:, None, :]
     error = estimates - truths
-    efficiency = np.einsum("di,dij,dj->d", error, bound, error) / n  # (θ̂−θ)ᵀ (bound)⁻¹ (θ̂−θ)/p
-    sigma = np.sqrt(np.diagonal(np.linalg.inv(own), axis1=1, axis2=2))
-    covered = np.abs(error) <= sigma
+    efficiency, covered = score(error, bound, own)
     print()
     return {
         "parameters": list(names),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bandjax.checks import nearest
+from bandjax.config.build import KNOWN
 from bandjax.inference import FreeWeights, Likelihood, Parameter
 from bandjax.photoemission import Instrument
 
@@ -21,7 +22,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "model": ("material", "table", "file", "structure", "a", "layers", "spin_orbit", "distance_law", "start"),
     "instrument": tuple(f.name for f in fields(Instrument)),
     "table_prior": ("relative", "least", "fixed", "free"),
-    "known": ("gap_gamma",),  # as in `build.KNOWN`
+    "known": tuple(KNOWN),
     "likelihood": Likelihood._fields,
     "weights": FreeWeights._fields,
     "simulate": ("hv", "deflector", "ky", "angle", "kx", "energy"),

@@ -31,10 +31,8 @@ DEEPEST = 8.0  # eV below E_F: lower bands of sp3 tables are shallow fits
 ABOVE_EDGE = 0.2  # eV above E_F that are kept
 DARK = 0.3  # part of the median brightness below which a column is a detector's edge
 ABOVE_VALENCE = 0.3  # eV above the valence edge of a gapped map that are kept: what lies higher is no bulk valence band
-SCAN = {
-    True: 1.2,
-    False: 1.8,
-}  # eV on either side of the guess: Fermi levels that are tried; a sheet may be doped so far
+# eV on either side of the guess: Fermi levels that are tried with p shells and without; a sheet may be doped so far
+SCAN = {True: 1.2, False: 1.8}
 SCAN_STEP = 0.15  # eV
 SLITS = ([1, 0, 0], [1, 1, 0])  # on (001)
 INNER_POTENTIALS = np.arange(4.0, 17.0, 2.0)  # eV

@@ -19,9 +19,11 @@ from bandjax.inference.problem import (
     Observed,
     Part,
     Problem,
+    instrument_values,
     make_objective,
     model_values,
     observed,
+    of_map,
     prepare,
 )
 from bandjax.inference.uncertainty import (
@@ -32,7 +34,6 @@ from bandjax.inference.uncertainty import (
     local_misfit,
     residual_tests,
 )
-from bandjax.photoemission import QUANTITIES
 
 COARSE_TOLERANCE = 0.1  # promised decrease of −log L at which all but the last stage have done their work
 COARSE_STEPS = 15  # trials at most of those stages: they only have to reach the basin
@@ -99,11 +100,7 @@ class FitResult:
     def instrument(self, name: str | None = None) -> Any:
         """The fitted instrument of a map (the only one by default)."""
         name = next(iter(self.maps)) if name is None else name
-        given = self.problem.instrument
-        base = given[name] if isinstance(given, Mapping) else given
-        shared = {n: v for n, v in self.values.items() if n in QUANTITIES}
-        own = {n.split(".", 1)[1]: v for n, v in self.values.items() if n.startswith(name + ".")}
-        return dataclasses.replace(base, **shared, **{n: v for n, v in own.items() if n in QUANTITIES})
+        return dataclasses.replace(of_map(self.problem.instrument, name), **instrument_values(self.values, name))
 
 
 def fit(

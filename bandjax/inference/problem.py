@@ -147,10 +147,10 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
     start_values = {n: float(v) for n, v in all_values(transform, jnp.asarray(transform.centre)).items()}
     parts = []
     for index, (name, array) in enumerate(maps.items()):
-        instrument = _of_map(problem.instrument, name)
+        instrument = of_map(problem.instrument, name)
         if problem.weights is not None:
             instrument = dataclasses.replace(instrument, matrix_elements="free")
-        likelihood = check_likelihood(_of_map(problem.likelihood, name))
+        likelihood = check_likelihood(of_map(problem.likelihood, name))
         axes = as_axes(array)
         values = np.asarray(array.transpose(*axes.names).values, float)
         mask = np.isfinite(values)
@@ -165,7 +165,7 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
                 f"Map `{name}` must be a cut with the 'scaled' likelihood for projected weights, but has axes {axes.names} and {likelihood.kind!r}."
             )
         held = mask & _blocks(values.shape, problem.held_out, problem.block, problem.seed + index)
-        start = dataclasses.replace(instrument, **_instrument_values(start_values, name))
+        start = dataclasses.replace(instrument, **instrument_values(start_values, name))
         model = problem.model_of(model_values(start_values))
         free = {n.rsplit(".", 1)[-1] for n in transform.names} | {n.rsplit(".", 1)[-1] for n, *_ in transform.tied}
         narrow = NARROWEST if "fwhm_momentum" in free else 1.0
@@ -240,7 +240,7 @@ def make_objective(problem: Problem, parts: list[Part], transform: Transform) ->
 
     def settings(u: jax.Array, part: Part, broadening: jax.Array) -> tuple[Model, Instrument]:
         values = all_values(transform, free_values(transform, u))
-        instrument = dataclasses.replace(part.instrument, **_instrument_values(values, part.name))
+        instrument = dataclasses.replace(part.instrument, **instrument_values(values, part.name))
         wide = jnp.sqrt(instrument.fwhm_energy**2 + broadening**2 + 1e-12)  # 1 µeV keeps the derivative at 0 finite
         return model_at(values), dataclasses.replace(instrument, fwhm_energy=wide)
 
@@ -356,11 +356,12 @@ def _model_names(problem: Problem) -> set[str] | None:
     return getattr(problem.model_of, "names", None)
 
 
-def _of_map(given: Any, name: str) -> Any:
+def of_map(given: Any, name: str) -> Any:
+    """What is given for one map: the entry of that name, or the one thing that holds for all."""
     return given[name] if isinstance(given, Mapping) else given
 
 
-def _instrument_values(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+def instrument_values(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Instrument numbers of one map: those that all maps share, and its own."""
     shared = {n: v for n, v in values.items() if n in QUANTITIES}
     own = {n.removeprefix(name + "."): v for n, v in values.items() if n.startswith(name + ".")}

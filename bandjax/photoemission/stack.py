@@ -20,6 +20,7 @@ from bandjax.photoemission.instrument import Instrument
 from bandjax.photoemission.matrix_elements import plane_wave_amplitude
 from bandjax.photoemission.plan import band_shift
 from bandjax.spectrum.layered import coherent_spectra, layer_spectra
+from bandjax.structure import depth_below_surface
 
 
 def stack_spectrum(
@@ -46,8 +47,7 @@ def stack_spectrum(
     """
     topology = lab.topology
     rows = layer_rows(lab, layers)
-    depth = jnp.max(lab.positions[:, 2]) - lab.positions[:, 2]
-    seen = jnp.exp(-depth / instrument.escape_depth)
+    seen = jnp.exp(-depth_below_surface(lab.positions) / instrument.escape_depth)
     if instrument.matrix_elements == "plane_wave":
         v = plane_wave_amplitude(lab, instrument, k + band_shift(instrument, hv))
     else:
