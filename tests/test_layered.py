@@ -141,7 +141,7 @@ def test_coherent_sweep_is_the_inverse_between_amplitudes():
     x, gamma = jnp.asarray(ENERGY), jnp.full(ENERGY.size, 0.05)
     g = dense_green(h, x, gamma)
     flat = v.reshape(2, -1)
-    close(coherent_spectra(h, v, x, gamma), -np.einsum("vi,eij,vj->ve", flat.conj(), g, flat).imag / np.pi, 1e-10)
+    close(coherent_spectra(h, v, x, gamma), -np.einsum("vi,eij,vj->e", flat.conj(), g, flat).imag / np.pi, 1e-10)
     by_energy = v[..., None] * np.exp(1j * ENERGY)  # the phase drops out
     close(coherent_spectra(h, by_energy, x, gamma), coherent_spectra(h, v, x, gamma), 1e-12)
     amplitude = rng.normal(size=(3, 60)) + 1j * rng.normal(size=(3, 60))
@@ -161,7 +161,7 @@ def everything(layers, n, amplitudes=2):
         "gamma": jnp.asarray([0.2, 0.3, 0.25]),
         "substrate": jnp.asarray(rng.normal(size=(n, n, 3)) * 0.1) - 1j * jnp.eye(n)[:, :, None],
     }
-    weights = jnp.asarray(rng.normal(size=(amplitudes, 3))), jnp.asarray(rng.normal(size=(layers, n, 3)))
+    weights = jnp.asarray(rng.normal(size=3)), jnp.asarray(rng.normal(size=(layers, n, 3)))
     return start, weights
 
 
@@ -176,7 +176,7 @@ def resolved(p, w):
 def coherent_by_inversion(p, w):
     g = dense_green(p["h"], p["x"], p["gamma"], p["substrate"])
     v = p["v"].reshape(len(p["v"]), -1)
-    return jnp.sum(w[0] * -jnp.einsum("vi,eij,vj->ve", v.conj(), g, v).imag / np.pi)
+    return jnp.sum(w[0] * -jnp.einsum("vi,eij,vj->e", v.conj(), g, v).imag / np.pi)
 
 
 def resolved_by_inversion(p, w):

@@ -103,9 +103,6 @@ def _spectrum_at(
     lab: Model, instrument: Instrument, k: jax.Array, hv: jax.Array, x: jax.Array, gamma: jax.Array, plan: Plan
 ) -> jax.Array:
     """A of every projector at one laboratory wave vector, (projector, energy)."""
-    if plan.layers is not None:
-        coherent = plan.method == "coherent"
-        return stack_spectrum(lab, instrument, plan.layers, k, hv, x, gamma, coherent=coherent)
     h = bloch_hamiltonian(lab, k)
     if instrument.matrix_elements == "plane_wave":
         v = plane_wave_amplitude(lab, instrument, k + band_shift(instrument, hv))
@@ -136,6 +133,8 @@ def _direct(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padde
 
     def at_node(energy: float) -> jax.Array:
         outside, inside = lateral_momentum(instrument, plan.axes, jnp.asarray(energy, lab.dtype), hv)
+        if plan.layers is not None:
+            return _stack_at(lab, instrument, plan, outside, inside, hv, padded, mesh)
         centre = central_kz(instrument, outside, jnp.asarray(energy, lab.dtype), hv)
 
         def one(item: tuple) -> jax.Array:
@@ -156,6 +155,22 @@ def _direct(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padde
         raw = sum(at_node(e) * jnp.array(b, lab.dtype) for e, b in zip(plan.nodes, blend, strict=True))
     raw = jnp.moveaxis(raw, 1, 0)  # (projector, direction, energy)
     return _blur_lateral(raw, instrument, plan, hv)
+
+
+def _stack_at(
+    lab: Model, instrument: Instrument, plan: Plan, outside: jax.Array, inside: jax.Array, hv: jax.Array, padded: jax.Array, mesh
+) -> jax.Array:  # fmt: skip
+    """Spectra of a stack at every direction, each energy at its own k_z; (direction, 1, padded energy)."""
+    kz = jax.vmap(lambda e: central_kz(instrument, outside, e, hv), out_axes=1)(padded)
+
+    def one(item: tuple) -> jax.Array:
+        lateral, kz = item
+        x, gamma = _scales(instrument, padded, lateral)
+        return stack_spectrum(
+            lab, instrument, plan.layers, lateral, kz, hv, x, gamma, coherent=plan.method == "coherent"
+        )
+
+    return map_chunks(one, (inside, kz), bytes_per_item=_bytes(lab, len(plan.padded_energy)), mesh=mesh)
 
 
 def _blur_lateral(raw: jax.Array, instrument: Instrument, plan: Plan, hv: jax.Array) -> jax.Array:

@@ -145,7 +145,7 @@ def plan_image(
                 f"Argument `method` may be {method!r} for a stack that is not periodic along its third lattice vector, "
                 "without `window`, only."
             )
-        nodes = _blend_nodes(instrument, axes, 2)  # k_z matters although it needs no quadrature
+        nodes = _blend_nodes(instrument, axes, 1)  # k_z is taken at every energy
         return Plan(axes, method, padded, nodes, 1, layers=find_layers(laboratory_model(model, instrument)))
     if method == "direct":
         plan = Plan(axes, "direct", padded, _blend_nodes(instrument, axes, kz_points), kz_points)

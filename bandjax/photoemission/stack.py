@@ -4,7 +4,8 @@ With the depth z_o of orbital o below the outermost atom and λ the attenuation 
 
     v_o = M_o exp(−z_o/2λ),      A_v = −(1/π) Im v† (z − H)⁻¹ v,
 
-in the atomic gauge of H(k∥, k_z): the phases exp(i k_z z) of the layers are in H. In the bulk limit A_v is the band
+in the atomic gauge of H(k∥, k_z); here H is that of k_z = 0 and v_o carries exp(−i k_z z_o), so that one sweep serves all
+energies, each at its own k_z(E). In the bulk limit A_v is the band
 structure averaged over a Lorentzian in k_z of half width 1/(2λ). The incoherent sum Σ_o |M_o|² exp(−z_o/λ) A_oo is its
 limit integrated over k_z: it has no k_z selectivity. Both are divided by the number of primitive cells that are seen,
 Σ_atoms exp(−z/λ) over the atoms of a cell (two in zinc blende, one in the lattices of single orbitals), so that stack
@@ -27,7 +28,8 @@ def stack_spectrum(
     lab: Model,
     instrument: Instrument,
     layers: tuple[int, ...],
-    k: jax.Array,
+    lateral: jax.Array,
+    kz: jax.Array,
     hv: jax.Array,
     x: jax.Array,
     gamma: jax.Array,
@@ -40,27 +42,36 @@ def stack_spectrum(
         lab: Model in the laboratory axes, not periodic along z.
         instrument: Supplies `escape_depth` and the matrix elements.
         layers: Layer of each atom, from 0 (outermost) on.
-        k: Wave vector of the band inside, k_z included, 1/Å.
+        lateral: Wave vector of the band along the surface, 1/Å, shape (2,).
+        kz: The same along the normal, inside, 1/Å, shape (energy,).
         hv: Photon energy, eV.
         x, gamma: Energies and half widths, eV, shape (energy,).
         coherent: Whether amplitudes or intensities of the layers add up.
     """
-    topology = lab.topology
+    atom = lab.topology.atom_of()
     rows = layer_rows(lab, layers)
-    seen = jnp.exp(-depth_below_surface(lab.positions) / instrument.escape_depth)
+    depth = depth_below_surface(lab.positions)
+    seen = jnp.exp(-depth / instrument.escape_depth)
     if instrument.matrix_elements == "plane_wave":
-        v = plane_wave_amplitude(lab, instrument, k + band_shift(instrument, hv))
+        k = jnp.concatenate([jnp.broadcast_to(lateral, (kz.shape[0], 2)), kz[:, None]], axis=1)
+        at = lambda k: plane_wave_amplitude(lab, instrument, k + band_shift(instrument, hv))  # noqa: E731
+        v = jax.vmap(at, out_axes=-1)(k)  # (amplitude, orbital, energy)
     else:
-        v = jnp.asarray(_alike(lab, layers), lab.dtype)
-    v = v * jnp.sqrt(seen)[topology.atom_of()]
-    v = jnp.where(rows >= 0, v[:, rows], 0.0)  # (amplitude, layer, n)
-    h = layered_hamiltonian(lab, k, layers)
+        v = jnp.asarray(_alike(lab, layers), lab.dtype)[:, :, None]
+    v = v * jnp.sqrt(seen)[atom][:, None]
+    h = layered_hamiltonian(lab, jnp.concatenate([lateral, jnp.zeros(1, lab.dtype)]), layers)
+    scale = _atoms_of_cell(lab) / seen.sum()
     if coherent:
-        out = coherent_spectra(h, v, x, gamma).sum(axis=0)
-    else:
-        weight = (v.real**2 + v.imag**2).sum(axis=0)
-        out = jnp.einsum("ln,lne->e", weight, layer_spectra(h, x, gamma), precision="highest")
-    return out[None] * _atoms_of_cell(lab) / seen.sum()
+        phase = -depth[atom][:, None] * kz
+        v = v * jax.lax.complex(jnp.cos(phase), jnp.sin(phase))  # the gauge of H(k) with k_z in it
+        return coherent_spectra(h, _by_layer(v, rows), x, gamma)[None] * scale
+    weight = _by_layer(v.real**2 + v.imag**2, rows).sum(axis=0)
+    return jnp.sum(weight * layer_spectra(h, x, gamma), axis=(0, 1))[None] * scale
+
+
+def _by_layer(v: jax.Array, rows: np.ndarray) -> jax.Array:
+    """(amplitude, orbital, energy) -> (amplitude, layer, n, energy), 0 where padded."""
+    return jnp.where((rows >= 0)[..., None], v[:, rows], 0.0)
 
 
 def _atoms_of_cell(lab: Model) -> int:

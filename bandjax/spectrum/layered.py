@@ -61,7 +61,7 @@ def layer_spectra(
 def coherent_spectra(
     h: LayeredHamiltonian, v: jax.Array, x: jax.Array, gamma: jax.Array, substrate: jax.Array | None = None
 ) -> jax.Array:
-    """A_v = −(1/π) Im v†Gv of amplitudes over all layers, by one elimination; differentiable in all arguments.
+    """Σ_v A_v = −(1/π) Im Σ_v v†Gv of amplitudes over all layers, by one elimination; differentiable in all arguments.
 
     Args:
         h, x, gamma, substrate: As in `layer_spectra`.
@@ -69,7 +69,7 @@ def coherent_spectra(
             (amplitude, layer, n, energy); 0 where padded.
 
     Returns:
-        1/eV (times the unit of |v|²), shape (amplitude, energy).
+        1/eV (times the unit of |v|²), shape (energy,).
     """
     v = v.astype(h.diagonal.dtype)
     v = v[..., None] if v.ndim == 3 else v
@@ -100,24 +100,26 @@ def _coherent_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array
     _, above = jax.lax.scan(substitute, end, (g[:-1], y[:-1], w[:-1], upper), reverse=True)
     ket, bra = (jnp.concatenate([a, e[None]]) for a, e in zip(above, end, strict=True))  # (layer, amplitude, n, energy)
 
-    d_ket = _act(d_diagonal, ket) + dv
-    d_ket = d_ket.at[:-1].add(_act(d_upper, ket[1:])).at[1:].add(_act(jnp.swapaxes(d_upper, 1, 2).conj(), ket[:-1]))
+    slope = jnp.sum(bra * dv, axis=(0, 1, 2)) + jnp.sum(dv.conj() * ket, axis=(0, 1, 2))
+    slope -= jnp.sum(bra * ket, axis=(0, 1, 2)) * jax.lax.complex(dx, dgamma)
     if substrate is not None:
-        d_ket = d_ket.at[-1].add(_apply(d_substrate, ket[-1]))
-    change = jnp.sum(bra * d_ket, axis=(0, 2)) + jnp.sum(dv.conj() * ket, axis=(0, 2))
-    change -= jnp.sum(bra * ket, axis=(0, 2)) * jax.lax.complex(dx, dgamma)
-    return -total.imag / np.pi, -change.imag / np.pi
+        slope += jnp.sum(bra[-1] * _apply(d_substrate, ket[-1]), axis=(0, 1))
+    down, up = _pairs(bra[:-1], ket[1:]), _pairs(bra[1:], ket[:-1]).swapaxes(1, 2)
+    at = _pairs(bra, ket)
+    change = slope.imag + _contract(d_diagonal.real, at.imag) + _contract(d_diagonal.imag, at.real)
+    change += _contract(d_upper.real, (down + up).imag) + _contract(d_upper.imag, (down - up).real)
+    return -total.imag / np.pi, -change / np.pi
 
 
 def _eliminate(diagonal, upper, v, z, substrate, *, keep: bool) -> tuple:
-    """v†Gv (amplitude, energy), and where it is kept g, y and w† of every layer."""
+    """Σ_v v†Gv (energy,), and where it is kept g, y and w† of every layer."""
 
     def step(carry: tuple, layer: tuple) -> tuple:
         s, y, w, total = carry
         block, u, v_next = layer
         g = inverse(_matrix(z, block, s))
         gy = _apply(g, y)
-        total += jnp.sum(w * gy, axis=1)
+        total += jnp.sum(w * gy, axis=(0, 1))
         u_dagger = dagger(u)
         carry = (
             from_right(from_left(u_dagger, g), u),
@@ -129,10 +131,10 @@ def _eliminate(diagonal, upper, v, z, substrate, *, keep: bool) -> tuple:
 
     n = diagonal.shape[1]
     y = jnp.broadcast_to(v[0], (v.shape[1], n, z.size))
-    start = (jnp.zeros((n, n, z.size), z.dtype), y, y.conj(), jnp.zeros((v.shape[1], z.size), z.dtype))
+    start = (jnp.zeros((n, n, z.size), z.dtype), y, y.conj(), jnp.zeros_like(z))
     (s, y, w, total), kept = jax.lax.scan(step, start, (diagonal[:-1], upper, v[1:]))
     g = inverse(_matrix(z, diagonal[-1], s if substrate is None else s + substrate))
-    total += jnp.sum(w * _apply(g, y), axis=1)
+    total += jnp.sum(w * _apply(g, y), axis=(0, 1))
     if keep:
         kept = tuple(jnp.concatenate([a, last[None]]) for a, last in zip(kept, (g, y, w), strict=True))
     return total, kept
@@ -163,6 +165,11 @@ def _apply_left(w: jax.Array, g: jax.Array) -> jax.Array:
     return jnp.sum(w[:, :, None] * g[None], axis=1)
 
 
-def _act(blocks: jax.Array, ket: jax.Array) -> jax.Array:
-    """One block a layer, (layer, i, j), on (layer, amplitude, j, energy)."""
-    return jnp.einsum("lij,lvje->lvie", blocks, ket, precision="highest")
+def _pairs(bra: jax.Array, ket: jax.Array) -> jax.Array:
+    """Σ_v x̃†_i x_j of every layer, (layer, i, j, energy); what a change of the block (i, j) is multiplied by."""
+    return jnp.sum(bra[:, :, :, None] * ket[:, :, None], axis=1)
+
+
+def _contract(blocks: jax.Array, pairs: jax.Array) -> jax.Array:
+    """Real products of (layer, i, j) and (layer, i, j, energy); a library product where there are many tangents."""
+    return jnp.tensordot(blocks, pairs, 3, precision="highest")

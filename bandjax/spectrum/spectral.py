@@ -151,7 +151,7 @@ def _layered(model, k, energy, eta, sigma, amplitude, resolve, layers, substrate
             unit = repeating_unit(h, substrate)
             below = substrate_self_energy(unit, unit.closing, x, gamma)
         if v is not None:
-            return coherent_spectra(h, jnp.where(rows < 0, 0, v[rows])[None], x, gamma, below)
+            return coherent_spectra(h, jnp.where(rows < 0, 0, v[rows])[None], x, gamma, below)[None]
         a = layer_spectra(h, x, gamma, below)
         kept = np.argwhere(rows >= 0)
         order = rows[rows >= 0]

@@ -55,7 +55,7 @@ def _beside_diagonalisation(layers: int, energies: int) -> list[Row]:
     g = jnp.linalg.inv(z - _dense(h))
     flat = v.reshape(1, -1)
     exact = -jnp.diagonal(g, axis1=1, axis2=2).imag.T.reshape(layers, 5, -1) / np.pi
-    exact_v = -jnp.einsum("vi,eij,vj->ve", flat.conj(), g, flat).imag / np.pi
+    exact_v = -jnp.einsum("vi,eij,vj->e", flat.conj(), g, flat).imag / np.pi
     off = silicon.relative(calls["resolved"][0](), exact)
     off_v = silicon.relative(calls["coherent"][0](), exact_v)
     label = f"{layers} layers × {energies} E"
@@ -82,7 +82,7 @@ def _growth(growth: tuple[int, ...], energies: int) -> Row:
         calls[layers] = compiled(lambda h, v, x=x, gamma=gamma: coherent_spectra(h, v, x, gamma), h, v)
         if layers == growth[0]:
             g = jnp.linalg.inv((x + 1j * gamma)[:, None, None] * jnp.eye(5 * layers) - _dense(h))
-            exact = -jnp.einsum("i,eij,j->e", v.ravel().conj(), g, v.ravel()).imag[None] / np.pi
+            exact = -jnp.einsum("i,eij,j->e", v.ravel().conj(), g, v.ravel()).imag / np.pi
             error = silicon.relative(calls[layers][0](), exact)
     timings = in_turn(calls)
     exponent = float(np.polyfit(np.log(growth), np.log([timings[n].least for n in growth]), 1)[0])
