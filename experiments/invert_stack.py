@@ -46,6 +46,7 @@ class Config:
 PRESETS = {
     "default": Config(),
     "some": Config(draws=12),
+    "forty": Config(draws=40),
     "smoke": Config(draws=1, layers=12, kx_points=7, energy_points=24, max_steps=15),
 }
 LATENT = {  # prior mean and standard deviation, bounds; depths and widths in monolayers, a∥ in Å, offset in eV

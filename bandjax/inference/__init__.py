@@ -5,10 +5,13 @@ from bandjax.inference.fit import FitResult, MapResult, fit
 from bandjax.inference.likelihood import Likelihood
 from bandjax.inference.linear import FreeWeights
 from bandjax.inference.parameters import Parameter, instrument_parameters, table_parameters
+from bandjax.inference.posterior import Posterior, sample_posterior
 from bandjax.inference.problem import Known, Problem, table_model
+from bandjax.inference.readings import ProfileBand, Reading, layer_content, layer_count, profile_band, read_layers
 from bandjax.inference.stack import buried_layer, stack_model
 
 __all__ = [
-    "FitResult", "FreeWeights", "Known", "Likelihood", "MapResult", "Parameter", "Problem", "bands_along_cut", "buried_layer", "fit",
-    "gap_at_gamma", "instrument_parameters", "stack_model", "table_model", "table_parameters", "zincblende_numbers",
+    "FitResult", "FreeWeights", "Known", "Likelihood", "MapResult", "Parameter", "Posterior", "Problem", "ProfileBand", "Reading",
+    "bands_along_cut", "buried_layer", "fit", "gap_at_gamma", "instrument_parameters", "layer_content", "layer_count", "profile_band",
+    "read_layers", "sample_posterior", "stack_model", "table_model", "table_parameters", "zincblende_numbers",
 ]  # fmt: skip

@@ -33,12 +33,14 @@ class Saved(NamedTuple):
         stage: Stage that was running.
         widening: Factors on the pixels' variances, one array a map; empty before the first reweighting.
         history: Trials so far.
+        ends: Where the starts that are done have ended: −log posterior and unconstrained numbers.
     """
 
     u: jax.Array
     stage: int
     widening: list[np.ndarray]
     history: list[dict[str, Any]]
+    ends: tuple[tuple[float, np.ndarray], ...] = ()
 
 
 @dataclasses.dataclass
@@ -50,6 +52,7 @@ class Descent:
     progress: Progress | None
     keeper: "StateFile"
     history: list[dict[str, Any]]
+    ends: tuple[tuple[float, np.ndarray], ...] = ()
 
     def __post_init__(self) -> None:
         self.idle = False
@@ -94,7 +97,7 @@ class Descent:
             numbers = (stage, float(broadening), int(state.steps), float(state.cost), float(state.decrement))
             entry = dict(zip(HISTORY, (*numbers, float(state.damping), time.perf_counter() - began), strict=True))
             self.history.append(entry)
-            self.keeper.save(Saved(state.u, stage, list(widening), self.history))
+            self.keeper.save(Saved(state.u, stage, list(widening), self.history, self.ends))
             if self.progress is not None:
                 self.progress(entry)
         return state
@@ -103,10 +106,12 @@ class Descent:
 class StateFile:
     """The running state of a fit in an .npz file, replaced as a whole after every trial; no file where `path` is None."""
 
-    def __init__(self, path: str | Path | None, problem: Problem, parts: list[Part], transform: Transform) -> None:
+    def __init__(
+        self, path: str | Path | None, problem: Problem, parts: list[Part], transform: Transform, starts: int = 1
+    ) -> None:
         self.path = None if path is None else Path(path)
         self.names = transform.names
-        self.fingerprint = _fingerprint(problem, parts, transform)
+        self.fingerprint = _fingerprint(problem, parts, transform, starts)
 
     def load(self, start: jax.Array) -> Saved:
         """What is saved, or the start.
@@ -129,7 +134,8 @@ class StateFile:
             )
         history = [dict(zip(HISTORY, map(float, row), strict=True)) for row in saved["history"]]
         widening = [saved[f"widening_{i}"] for i in range(len(saved)) if f"widening_{i}" in saved]
-        return Saved(jnp.asarray(saved["u"]), int(saved["stage"]), widening, history)
+        ends = tuple((float(cost), u) for cost, u in zip(saved["end_costs"], saved["ends"], strict=True))
+        return Saved(jnp.asarray(saved["u"]), int(saved["stage"]), widening, history, ends)
 
     def save(self, saved: Saved) -> None:
         """Replace the file.
@@ -144,7 +150,9 @@ class StateFile:
             with part.open("wb") as file:
                 np.savez(
                     file, u=np.asarray(saved.u), stage=saved.stage, names=np.array(self.names), fingerprint=self.fingerprint,
-                    history=np.array([list(h.values()) for h in saved.history]),
+                    history=np.array([list(h.values()) for h in saved.history]).reshape(-1, len(HISTORY)),
+                    end_costs=np.array([cost for cost, _ in saved.ends]),
+                    ends=np.array([u for _, u in saved.ends]).reshape(len(saved.ends), len(self.names)),
                     **{f"widening_{i}": w for i, w in enumerate(saved.widening)},
                 )  # fmt: skip
             part.replace(self.path)
@@ -154,9 +162,17 @@ class StateFile:
             ) from error
 
 
-def _fingerprint(problem: Problem, parts: list[Part], transform: Transform) -> str:
+def _fingerprint(problem: Problem, parts: list[Part], transform: Transform, starts: int) -> str:
     """Digest of what makes a fit the same: parameters, model at the start, instruments, noise, plans, options, data."""
-    options = (problem.broadening, problem.weights, problem.held_out, problem.block, problem.seed, problem.inflate)
+    options = (
+        problem.broadening,
+        problem.weights,
+        problem.held_out,
+        problem.block,
+        problem.seed,
+        problem.inflate,
+        starts,
+    )
     digest = hashlib.sha256(repr((options, transform.names, transform.held, transform.tied)).encode())
     model = problem.model_of({n: p.value for n, p in problem.parameters.items()})
     bounds = (transform.centre, transform.lower, transform.upper, transform.prior, transform.sigma)

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from bandjax.inference.descent import IDLE, LATEST, Descent, Progress, StateFile
+from bandjax.inference.descent import IDLE, LATEST, Descent, Progress, Saved, StateFile
 from bandjax.inference.least_squares import State
 from bandjax.inference.likelihood import SMALLEST_MEAN
-from bandjax.inference.parameters import Transform, all_values, free_values, start_vector
+from bandjax.inference.parameters import Transform, all_values, draw_from_prior, free_values, start_vector
 from bandjax.inference.problem import (
     Objective,
     Observed,
@@ -40,6 +40,7 @@ COARSE_STEPS = 15  # trials at most of those stages: they only have to reach the
 TOLERANCE = 5e-3  # promised decrease that ends the last stage: a tenth of a standard error
 CONVERGED = IDLE * TOLERANCE  # promised or lately gained decrease of a converged fit: a third of a standard error
 HELD = 100  # damping above which small gains only say that steps are short
+SAME_END = 0.05  # −log posterior within which two descents have found one optimum: a third of a standard error
 REWEIGHTINGS = 2  # final stages with the noise widened where the model misses
 BOUND_SLOPE = 1e-4  # part of a parameter's scale that a unit of u still moves it, below which it sits on its bound
 
@@ -74,6 +75,7 @@ class FitResult:
         converged: Whether the last stage ended where an undamped step promises less than 0.05 of −log L, or where the
             last four successful trials together gained less than that at a damping below 100 (then the report says so).
         history: One entry a trial: stage, step, cost, promised decrease, seconds.
+        start_costs: −log posterior where each start ended (noise not widened); empty with one start.
         report: Sentences: degeneracies, unmeasured directions, residual tests, convergence.
     """
 
@@ -92,6 +94,7 @@ class FitResult:
     report: list[str]
     problem: Problem
     u: np.ndarray
+    start_costs: tuple[float, ...] = ()
 
     def model(self) -> Any:
         """The fitted model."""
@@ -107,6 +110,7 @@ def fit(
     data: xr.DataArray | Mapping[str, xr.DataArray],
     problem: Problem,
     *,
+    starts: int = 1,
     max_steps: int = 60,
     progress: Progress | None = None,
     state_file: str | Path | None = None,
@@ -117,6 +121,8 @@ def fit(
     Args:
         data: A cut, volume or scan (dims energy and angle/deflector/kx/ky/hv; NaN: masked), or maps by name.
         problem: Model, parameters, instrument, noise; see `Problem`.
+        starts: Descents: the first from the parameters' values, the others from draws out of their priors (by
+            `problem.seed`); the lowest −log posterior wins, and the report says where the others ended.
         max_steps: Trials at most in each final stage; coarse ones end after 15.
         progress: Called after every trial with a dictionary (stage, step, cost, promised, seconds).
         state_file: Where the state is kept while the fit runs (.npz); a fit of the same problem that finds it goes on
@@ -127,16 +133,21 @@ def fit(
         `FitResult`, also where the fit has not converged (it says so).
 
     Raises:
-        ValueError: data, parameters and instrument do not go together (named), or the state file belongs to another
-            problem.
+        ValueError: data, parameters and instrument do not go together (named), the state file belongs to another
+            problem, or a parameter without prior and bounds is to be drawn for further starts.
     """
+    if starts != int(starts) or starts < 1:
+        raise ValueError(f"Argument `starts` must be a whole number ≥ 1, but is {starts!r}.")
     parts, transform = prepare(data, problem)
     objective = make_objective(problem, parts, transform)
-    keeper = StateFile(state_file, problem, parts, transform)
-    u, first, widening, history = keeper.load(jnp.asarray(start_vector(transform)))
-    descent = Descent(objective, progress, keeper, history)
+    keeper = StateFile(state_file, problem, parts, transform, starts)
+    u, first, widening, history, ends = keeper.load(jnp.asarray(start_vector(transform)))
+    descent = Descent(objective, progress, keeper, history, ends)
 
     stages = [*problem.broadening, 0.0]
+    if starts > 1 and (len(ends) < starts or first == 0):
+        u = best_of_starts(descent, parts, problem, transform, starts, max_steps)
+        first, widening = len(stages) - 1, []
     state, obs = None, []
     for stage, broadening in enumerate(stages):
         if stage < first:
@@ -158,7 +169,38 @@ def fit(
         u = state.u
         if plain:
             break
-    return _result(problem, parts, transform, objective, state, obs, widening, history, bootstrap_draws, descent.idle)
+    return _result(problem, parts, transform, objective, state, obs, widening, descent, bootstrap_draws)
+
+
+def best_of_starts(
+    descent: Descent, parts: list[Part], problem: Problem, transform: Transform, starts: int, max_steps: int
+) -> jax.Array:
+    """Descend from every start that is left, noise not widened; the unconstrained numbers of the lowest end."""
+    rng = np.random.default_rng([problem.seed, 1])
+    points = [start_vector(transform)]
+    for _ in range(starts - 1):
+        points.append(start_vector(transform, dict(zip(transform.names, draw_from_prior(transform, rng), strict=True))))
+    for point in points[len(descent.ends) :]:
+        u = jnp.asarray(point)
+        for stage, broadening in enumerate([*problem.broadening, 0.0]):
+            obs = [observed(p, broadening=broadening) for p in parts]
+            steps = max_steps if broadening == 0 else min(max_steps, COARSE_STEPS)
+            tolerance = TOLERANCE if broadening == 0 else COARSE_TOLERANCE
+            state = descent.run(u, obs, stage, tolerance, steps, broadening=broadening)
+            u = state.u
+        descent.ends += ((float(state.cost), np.asarray(u)),)
+        descent.keeper.save(Saved(u, 0, [], descent.history, descent.ends))
+    return jnp.asarray(min(descent.ends, key=lambda end: end[0])[1])
+
+
+def _starts_sentence(costs: tuple[float, ...]) -> list[str]:
+    """How many starts ended at the lowest −log posterior, and where the next end lies."""
+    if len(costs) < 2:
+        return []
+    above = np.sort(np.array(costs) - min(costs))
+    same = int((above < SAME_END).sum())
+    rest = f"; the next end lies {above[same]:.3g} above" if same < len(costs) else ""
+    return [f"{same} of {len(costs)} starts ended within {SAME_END:g} of the lowest −log posterior{rest}."]
 
 
 def _widening(
@@ -199,9 +241,9 @@ def _tests(part: Part, mean: np.ndarray, n_parameters: int) -> Residuals:
 
 def _result(
     problem: Problem, parts: list[Part], transform: Transform, objective: Objective, state: State, obs: list[Observed],
-    widening: list[np.ndarray], history: list[dict[str, Any]], draws: int, idle: bool,
+    widening: list[np.ndarray], descent: Descent, draws: int,
 ) -> FitResult:  # fmt: skip
-    u = state.u
+    u, idle, start_costs = state.u, descent.idle, tuple(cost for cost, _ in descent.ends)
     x = np.asarray(free_values(transform, u))
     slope = np.diagonal(np.asarray(jax.jacfwd(lambda w: free_values(transform, w))(u)))
     at_bound = np.abs(slope) < BOUND_SLOPE * transform.scale
@@ -237,7 +279,12 @@ def _result(
     factors = widening or [np.ones_like(p.data) for p in parts]
     for part, factor, (mean, coefficient) in zip(parts, factors, predictions, strict=True):
         maps[part.name] = _map_result(part, np.asarray(mean), factor, len(x) + coefficient.size)
-    report = sentences + bounds + degeneracy_report(covariance, transform.names, transform.sigma)
+    report = (
+        _starts_sentence(start_costs)
+        + sentences
+        + bounds
+        + degeneracy_report(covariance, transform.names, transform.sigma)
+    )
     for name, m in maps.items():
         report.append(
             f"Map {name}: reduced chi² {m.tests.reduced_chi2:.3g}; neighbouring residuals correlate by "
@@ -273,7 +320,7 @@ def _result(
     }
     result = FitResult(
         values, dict(zip(transform.names, map(float, errors), strict=True)), dict(zip(transform.names, map(float, again), strict=True)),
-        transform.names, covariance, pulls, {}, maps, float(state.cost), inflation, converged, history, report, problem, np.asarray(u),
+        transform.names, covariance, pulls, {}, maps, float(state.cost), inflation, converged, descent.history, report, problem, np.asarray(u), start_costs,
     )  # fmt: skip
     return dataclasses.replace(result, derived=_derived(result, transform, x, covariance, resampled))
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.stats import truncnorm
 
 from bandjax.checks import nearest
 from bandjax.materials import Table
@@ -173,6 +174,24 @@ def start_vector(transform: Transform, values: Mapping[str, float] | None = None
         u = np.where(low, np.log((x - t.lower) / (t.centre - t.lower)), u)
         u = np.where(high, np.log((t.upper - x) / (t.upper - t.centre)), u)
     return np.where(both | low | high, u / _slope(t), u)
+
+
+def draw_from_prior(transform: Transform, rng: np.random.Generator) -> np.ndarray:
+    """Free parameters drawn from their priors inside their bounds (evenly where there are only bounds), (parameter,).
+
+    Raises:
+        ValueError: a free parameter has neither a prior nor two bounds.
+    """
+    t = transform
+    even = ~np.isfinite(t.sigma)
+    for i in np.flatnonzero(even & ~(np.isfinite(t.lower) & np.isfinite(t.upper))):
+        raise ValueError(
+            f"Parameter `{t.names[i]}` must have a prior width or two bounds to be drawn at random, but has neither."
+        )
+    sigma = np.where(even, 1.0, t.sigma)
+    normal = truncnorm.rvs((t.lower - t.prior) / sigma, (t.upper - t.prior) / sigma, t.prior, sigma, random_state=rng)
+    span = [(a, b) if e else (0.0, 0.0) for a, b, e in zip(t.lower, t.upper, even, strict=True)]
+    return np.where(even, rng.uniform(*np.transpose(span)), normal)
 
 
 def free_values(transform: Transform, u: jax.Array) -> jax.Array:

@@ -3,5 +3,6 @@
 from bandjax.plot.bands import plot_bands
 from bandjax.plot.fit import plot_curves, plot_fit
 from bandjax.plot.numbers import plot_correlation, plot_parameters
+from bandjax.plot.stack import plot_profile
 
-__all__ = ["plot_bands", "plot_correlation", "plot_curves", "plot_fit", "plot_parameters"]
+__all__ = ["plot_bands", "plot_correlation", "plot_curves", "plot_fit", "plot_parameters", "plot_profile"]
