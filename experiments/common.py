@@ -34,13 +34,18 @@ def shared_folder() -> Path:
 
 
 def arguments(doc: str, presets: dict[str, Any]) -> argparse.Namespace:
-    """--preset and --out, the same for every experiment."""
+    """--preset and --out, where there is nothing else to ask."""
+    return argument_parser(doc, presets).parse_args()
+
+
+def argument_parser(doc: str, presets: dict[str, Any]) -> argparse.ArgumentParser:
+    """With --preset and --out, the same for every experiment."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=sorted(presets), default="default")
     parser.add_argument(
         "--out", type=Path, default=Path("out") / Path(sys.argv[0]).stem, help="folder for results and figures"
     )
-    return parser.parse_args()
+    return parser
 
 
 def score(error: np.ndarray, bound: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
