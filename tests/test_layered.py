@@ -24,7 +24,9 @@ from bandjax.hamiltonian import (
 )
 from bandjax.materials import load_parameters
 from bandjax.spectrum import (
+    Emission,
     coherent_spectra,
+    emission_spectra,
     layer_spectra,
     spectral,
     spectral_function,
@@ -270,6 +272,31 @@ def test_bulk_by_decimation_is_the_integral_over_kz():
     k = np.concatenate([np.repeat(K[1:2, :2], 64, axis=0), kz[:, None]], axis=1)
     mean = spectral_function(slab(4, True), k, ENERGY, eta=0.3, resolve="atom", method="eigh").mean(0)
     close(-np.einsum("iie->e", bulk).imag / np.pi, mean[:, 0], 1e-6)
+
+
+def test_factorised_amplitudes_are_those_written_out():
+    """Photoemission's amplitudes and all their derivatives, against the same amplitudes as a plain array."""
+    p, w = everything(4, 5)
+    rng = np.random.default_rng(7)
+    kinds, energies = 3, p["x"].size
+    emission = Emission(
+        jnp.asarray(rng.normal(size=(2, kinds, energies)) + 1j * rng.normal(size=(2, kinds, energies))),
+        jnp.asarray(rng.random((kinds, 4, 5))), jnp.asarray(rng.random((4, 5)) * 5), jnp.asarray(0.06), jnp.asarray([4.9, 5.0, 5.1]),
+    )  # fmt: skip
+
+    def factorised(h, e):
+        return jnp.sum(w[0] * emission_spectra(h, e, p["x"], p["gamma"], p["substrate"]))
+
+    def written_out(h, e):
+        wave = jnp.exp(-e.depth[..., None] * (e.decay + 1j * e.kz))
+        v = jnp.einsum("ake,kln->alne", e.element, e.share) * wave
+        return jnp.sum(w[0] * coherent_spectra(h, v, p["x"], p["gamma"], p["substrate"]))
+
+    found, expected = (jax.jit(jax.value_and_grad(f, (0, 1)))(p["h"], emission) for f in (factorised, written_out))
+    assert float(found[0]) == pytest.approx(float(expected[0]), rel=1e-12)
+    for a, b in zip(jax.tree.leaves(found[1]), jax.tree.leaves(expected[1]), strict=True):
+        assert np.abs(b).max() > 1e-3
+        close(a, b, 1e-11)
 
 
 def test_gradient_through_the_substrate():

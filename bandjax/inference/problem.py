@@ -278,8 +278,12 @@ def make_objective(problem: Problem, parts: list[Part], transform: Transform) ->
     def part_linearised(u: jax.Array, part: Part, o: Observed, broadening: jax.Array) -> tuple:
         """Cost, its gradient, score and Fisher weight per pixel, and the Jacobian (pixel, parameter) without what the
         linear nuisances take up. At their optimum the gradient is that at fixed coefficients."""
-        bright = images(u, part, broadening)
-        slopes = jax.jacfwd(lambda w: images(w, part, broadening))(u)  # (image, …, parameter)
+
+        def twice(w: jax.Array) -> tuple[jax.Array, jax.Array]:
+            bright = images(w, part, broadening)
+            return bright, bright
+
+        slopes, bright = jax.jacfwd(twice, has_aux=True)(u)  # (image, …, parameter), and the images themselves
         if part.bases is None:
             value, score, fisher = cost_and_score(part.likelihood.kind, bright[0], o.data, o.weight)
             jacobian = slopes[0]

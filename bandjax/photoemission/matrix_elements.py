@@ -52,14 +52,24 @@ def plane_wave_amplitude(lab: Model, instrument: Instrument, k: jax.Array) -> ja
     Raises:
         ValueError: `polarisation` is not three numbers, or all are 0.
     """
-    field = _unit_polarisation(instrument)
-    kinds = list(dict.fromkeys((o.site, o.shell, o.name) for o in lab.topology.orbitals))
-    of_kind = transition_amplitudes(kinds, lab.topology.material, field, instrument.dipole, k.astype(lab.dtype))
-    place = [kinds.index((o.site, o.shell, o.name)) for o in lab.topology.orbitals]
-    v = of_kind.conj()[np.array(place)]
+    v = kind_amplitudes(lab, instrument, k)[kinds_of(lab)[1]]
     if lab.spin_orbit is None:
         return v[None]
     return jnp.stack([jnp.concatenate([v, jnp.zeros_like(v)]), jnp.concatenate([jnp.zeros_like(v), v])])
+
+
+def kinds_of(model: Model) -> tuple[list[tuple[str, str, str]], np.ndarray]:
+    """Kinds of orbital (site label, shell, name), and the kind of every orbital (without spin), (orbital,)."""
+    labels = [(o.site, o.shell, o.name) for o in model.topology.orbitals]
+    kinds = list(dict.fromkeys(labels))
+    return kinds, np.array([kinds.index(label) for label in labels])
+
+
+def kind_amplitudes(lab: Model, instrument: Instrument, k: jax.Array) -> jax.Array:
+    """M(K)* of each kind of orbital, (kind,); arguments as in `plane_wave_amplitude`."""
+    field = _unit_polarisation(instrument)
+    kinds, _ = kinds_of(lab)
+    return transition_amplitudes(kinds, lab.topology.material, field, instrument.dipole, k.astype(lab.dtype)).conj()
 
 
 def mirror_parities(orbitals: tuple[Orbital, ...]) -> np.ndarray:

@@ -18,9 +18,9 @@ import numpy as np
 
 from bandjax.hamiltonian import Model, layer_rows, layered_hamiltonian
 from bandjax.photoemission.instrument import Instrument
-from bandjax.photoemission.matrix_elements import plane_wave_amplitude
+from bandjax.photoemission.matrix_elements import kind_amplitudes, kinds_of
 from bandjax.photoemission.plan import band_shift
-from bandjax.spectrum.layered import coherent_spectra, layer_spectra
+from bandjax.spectrum import Emission, emission_spectra, layer_spectra
 from bandjax.structure import depth_below_surface
 
 
@@ -48,30 +48,36 @@ def stack_spectrum(
         x, gamma: Energies and half widths, eV, shape (energy,).
         coherent: Whether amplitudes or intensities of the layers add up.
     """
-    atom = lab.topology.atom_of()
     rows = layer_rows(lab, layers)
-    depth = depth_below_surface(lab.positions)
-    seen = jnp.exp(-depth / instrument.escape_depth)
-    if instrument.matrix_elements == "plane_wave":
-        k = jnp.concatenate([jnp.broadcast_to(lateral, (kz.shape[0], 2)), kz[:, None]], axis=1)
-        at = lambda k: plane_wave_amplitude(lab, instrument, k + band_shift(instrument, hv))  # noqa: E731
-        v = jax.vmap(at, out_axes=-1)(k)  # (amplitude, orbital, energy)
-    else:
-        v = jnp.asarray(_alike(lab, layers), lab.dtype)[:, :, None]
-    v = v * jnp.sqrt(seen)[atom][:, None]
     h = layered_hamiltonian(lab, jnp.concatenate([lateral, jnp.zeros(1, lab.dtype)]), layers)
-    scale = _atoms_of_cell(lab) / seen.sum()
+    depth = depth_below_surface(lab.positions)
+    scale = _atoms_of_cell(lab) / jnp.exp(-depth / instrument.escape_depth).sum()
+    depth = jnp.where(rows >= 0, depth[lab.topology.atom_of()][rows], 0.0)
+    element, share = _elements(lab, instrument, layers, lateral, kz, hv)
+    share = jnp.asarray(np.where(rows >= 0, share[:, rows], 0), lab.dtype)
+    emission = Emission(element, share, depth, 0.5 / instrument.escape_depth, kz)
     if coherent:
-        phase = -depth[atom][:, None] * kz
-        v = v * jax.lax.complex(jnp.cos(phase), jnp.sin(phase))  # the gauge of H(k) with k_z in it
-        return coherent_spectra(h, _by_layer(v, rows), x, gamma)[None] * scale
-    weight = _by_layer(v.real**2 + v.imag**2, rows).sum(axis=0)
-    return jnp.sum(weight * layer_spectra(h, x, gamma), axis=(0, 1))[None] * scale
+        return emission_spectra(h, emission, x, gamma)[None] * scale
+    weight = (element.real**2 + element.imag**2).sum(axis=0)
+    weight = jnp.einsum("ke,kln->lne", weight, share, precision="highest")
+    seen = jnp.exp(-depth / instrument.escape_depth)[..., None]
+    return jnp.sum(weight * seen * layer_spectra(h, x, gamma), axis=(0, 1))[None] * scale
 
 
-def _by_layer(v: jax.Array, rows: np.ndarray) -> jax.Array:
-    """(amplitude, orbital, energy) -> (amplitude, layer, n, energy), 0 where padded."""
-    return jnp.where((rows >= 0)[..., None], v[:, rows], 0.0)
+def _elements(
+    lab: Model, instrument: Instrument, layers: tuple[int, ...], lateral: jax.Array, kz: jax.Array, hv: jax.Array
+) -> tuple[jax.Array, np.ndarray]:
+    """Matrix elements (amplitude, kind, energy), and 1 where a row of H is of that kind, else 0, (kind, row)."""
+    if instrument.matrix_elements != "plane_wave":
+        alike = _alike(lab, layers)
+        return jnp.asarray(np.eye(len(alike))[..., None] * np.ones(kz.shape), jnp.result_type(lab.dtype, 1j)), alike
+    k = jnp.concatenate([jnp.broadcast_to(lateral, (kz.shape[0], 2)), kz[:, None]], axis=1) + band_shift(instrument, hv)
+    element = jax.vmap(lambda k: kind_amplitudes(lab, instrument, k), out_axes=-1)(k)  # (kind, energy)
+    kind = kinds_of(lab)[1]
+    of_row = np.eye(len(element))[:, kind]
+    spins = np.eye(1 if lab.spin_orbit is None else 2)
+    # spins do not interfere: one amplitude for each, with kinds of its own
+    return jnp.concatenate([s[:, None, None] * element for s in spins.T], axis=1), np.kron(spins, of_row)
 
 
 def _atoms_of_cell(lab: Model) -> int:

@@ -7,12 +7,6 @@ substitution from the bottom that of the whole stack:
     g_l = (z − H_l − S_l)⁻¹,     S_{l+1} = U_l† g_l U_l,     S_0 = 0      (Σ_sub is added to the last S)
     G_ll = g_l + g_l U_l G_{l+1,l+1} U_l† g_l.
 
-Coherent amplitudes v are carried along: with y_{l+1} = v_{l+1} + U_l† g_l y_l and w†_{l+1} = v†_{l+1} + w†_l g_l U_l,
-
-    v†Gv = Σ_l w†_l g_l y_l,     dA_v = −(1/π) Im [x̃†(dH + dΣ_sub − dz) x + dv† x + x̃† dv],   x = Gv,  x̃† = v†G,
-
-so that all tangents are contractions with x and x̃, which one substitution gives.
-
 Source: recursive Green's functions as in C. H. Lewenkopf, E. R. Mucciolo, J. Comput. Electron. 12, 203 (2013) (after).
 """
 
@@ -42,7 +36,7 @@ def layer_spectra(
 
     def eliminate(s: jax.Array, layer: tuple) -> tuple:
         block, u = layer
-        g = inverse(_matrix(z, block, s))
+        g = inverse(matrix_of(z, block, s))
         c = from_left(dagger(u), g)
         return from_right(c, u), (g, c)
 
@@ -53,94 +47,12 @@ def layer_spectra(
 
     diagonal, upper = h.diagonal, h.upper
     s, (g, c) = jax.lax.scan(eliminate, _nothing(h, z), (diagonal[:-1], upper))
-    last = inverse(_matrix(z, diagonal[-1], s if substrate is None else s + substrate))
+    last = inverse(matrix_of(z, diagonal[-1], s if substrate is None else s + substrate))
     _, spectra = jax.lax.scan(substitute, last, (g, c, upper), reverse=True)
     return jnp.concatenate([spectra, _density(last)[None]])
 
 
-def coherent_spectra(
-    h: LayeredHamiltonian, v: jax.Array, x: jax.Array, gamma: jax.Array, substrate: jax.Array | None = None
-) -> jax.Array:
-    """Σ_v A_v = −(1/π) Im Σ_v v†Gv of amplitudes over all layers, by one elimination; differentiable in all arguments.
-
-    Args:
-        h, x, gamma, substrate: As in `layer_spectra`.
-        v: Amplitudes, real or complex, shape (amplitude, layer, n) or, where they depend on energy,
-            (amplitude, layer, n, energy); 0 where padded.
-
-    Returns:
-        1/eV (times the unit of |v|²), shape (energy,).
-    """
-    v = v.astype(h.diagonal.dtype)
-    v = v[..., None] if v.ndim == 3 else v
-    return _coherent(h.diagonal, h.upper, jnp.swapaxes(v, 0, 1), x, gamma, substrate)
-
-
-@jax.custom_jvp
-def _coherent(diagonal, upper, v, x, gamma, substrate):
-    """v has shape (layer, amplitude, n, energy or 1)."""
-    total, _ = _eliminate(diagonal, upper, v, jax.lax.complex(x, gamma), substrate, keep=False)
-    return -total.imag / np.pi
-
-
-@_coherent.defjvp
-def _coherent_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    diagonal, upper, v, x, gamma, substrate = primals
-    d_diagonal, d_upper, dv, dx, dgamma, d_substrate = tangents
-    total, (g, y, w) = _eliminate(diagonal, upper, v, jax.lax.complex(x, gamma), substrate, keep=True)
-
-    def substitute(below: tuple, layer: tuple) -> tuple:
-        ket, bra = below  # x and x̃† of the layer below
-        g, y, w, u = layer
-        ket = _apply(g, y + _apply(u[..., None], ket))
-        bra = _apply_left(w + _apply_left(bra, dagger(u)[..., None]), g)
-        return (ket, bra), (ket, bra)
-
-    end = _apply(g[-1], y[-1]), _apply_left(w[-1], g[-1])
-    _, above = jax.lax.scan(substitute, end, (g[:-1], y[:-1], w[:-1], upper), reverse=True)
-    ket, bra = (jnp.concatenate([a, e[None]]) for a, e in zip(above, end, strict=True))  # (layer, amplitude, n, energy)
-
-    slope = jnp.sum(bra * dv, axis=(0, 1, 2)) + jnp.sum(dv.conj() * ket, axis=(0, 1, 2))
-    slope -= jnp.sum(bra * ket, axis=(0, 1, 2)) * jax.lax.complex(dx, dgamma)
-    if substrate is not None:
-        slope += jnp.sum(bra[-1] * _apply(d_substrate, ket[-1]), axis=(0, 1))
-    down, up = _pairs(bra[:-1], ket[1:]), _pairs(bra[1:], ket[:-1]).swapaxes(1, 2)
-    at = _pairs(bra, ket)
-    change = slope.imag + _contract(d_diagonal.real, at.imag) + _contract(d_diagonal.imag, at.real)
-    change += _contract(d_upper.real, (down + up).imag) + _contract(d_upper.imag, (down - up).real)
-    return -total.imag / np.pi, -change / np.pi
-
-
-def _eliminate(diagonal, upper, v, z, substrate, *, keep: bool) -> tuple:
-    """Σ_v v†Gv (energy,), and where it is kept g, y and w† of every layer."""
-
-    def step(carry: tuple, layer: tuple) -> tuple:
-        s, y, w, total = carry
-        block, u, v_next = layer
-        g = inverse(_matrix(z, block, s))
-        gy = _apply(g, y)
-        total += jnp.sum(w * gy, axis=(0, 1))
-        u_dagger = dagger(u)
-        carry = (
-            from_right(from_left(u_dagger, g), u),
-            v_next + _apply(u_dagger[..., None], gy),
-            v_next.conj() + _apply_left(_apply_left(w, g), u[..., None]),
-            total,
-        )
-        return carry, (g, y, w) if keep else None
-
-    n = diagonal.shape[1]
-    y = jnp.broadcast_to(v[0], (v.shape[1], n, z.size))
-    start = (jnp.zeros((n, n, z.size), z.dtype), y, y.conj(), jnp.zeros_like(z))
-    (s, y, w, total), kept = jax.lax.scan(step, start, (diagonal[:-1], upper, v[1:]))
-    g = inverse(_matrix(z, diagonal[-1], s if substrate is None else s + substrate))
-    total += jnp.sum(w * _apply(g, y), axis=(0, 1))
-    if keep:
-        kept = tuple(jnp.concatenate([a, last[None]]) for a, last in zip(kept, (g, y, w), strict=True))
-    return total, kept
-
-
-def _matrix(z: jax.Array, block: jax.Array, s: jax.Array) -> jax.Array:
+def matrix_of(z: jax.Array, block: jax.Array, s: jax.Array) -> jax.Array:
     """z − H_l − S_l, (n, n, energy)."""
     return z * jnp.eye(block.shape[0], dtype=block.dtype)[:, :, None] - block[:, :, None] - s
 
@@ -153,23 +65,3 @@ def _nothing(h: LayeredHamiltonian, z: jax.Array) -> jax.Array:
 def _density(g: jax.Array) -> jax.Array:
     """−(1/π) Im of the diagonal, (n, energy) of (n, n, energy); as a sum, whose transpose is no scatter."""
     return jnp.sum(g.imag * jnp.eye(g.shape[0], dtype=g.real.dtype)[:, :, None], axis=1) / -np.pi
-
-
-def _apply(g: jax.Array, y: jax.Array) -> jax.Array:
-    """g y: (i, j, energy), (amplitude, j, energy) -> (amplitude, i, energy)."""
-    return jnp.sum(g[None] * y[:, None], axis=2)
-
-
-def _apply_left(w: jax.Array, g: jax.Array) -> jax.Array:
-    """w g: (amplitude, i, energy), (i, j, energy) -> (amplitude, j, energy)."""
-    return jnp.sum(w[:, :, None] * g[None], axis=1)
-
-
-def _pairs(bra: jax.Array, ket: jax.Array) -> jax.Array:
-    """Σ_v x̃†_i x_j of every layer, (layer, i, j, energy); what a change of the block (i, j) is multiplied by."""
-    return jnp.sum(bra[:, :, :, None] * ket[:, :, None], axis=1)
-
-
-def _contract(blocks: jax.Array, pairs: jax.Array) -> jax.Array:
-    """Real products of (layer, i, j) and (layer, i, j, energy); a library product where there are many tangents."""
-    return jnp.tensordot(blocks, pairs, 3, precision="highest")

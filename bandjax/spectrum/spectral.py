@@ -21,7 +21,8 @@ from bandjax.hamiltonian import (
     repeating_unit,
 )
 from bandjax.spectrum.bands import as_wave_vectors, bytes_of_h
-from bandjax.spectrum.layered import coherent_spectra, layer_spectra
+from bandjax.spectrum.coherent import coherent_spectra
+from bandjax.spectrum.layered import layer_spectra
 from bandjax.spectrum.lorentzians import coherent_lorentzians, weighted_lorentzians
 from bandjax.spectrum.surface import substrate_self_energy
 
