@@ -19,6 +19,7 @@ from bandjax.checks import positive
 DEFAULT_BUDGET = 1 << 30  # bytes of temporary arrays at a time; override with the environment or `budget=`
 BUDGET_VARIABLE = "BANDJAX_MEMORY_BUDGET"
 AXIS = "batch"
+NEVER_REFUSED = 64 << 20  # bytes; a smaller budget only sets the size of chunks
 
 
 def memory_budget(budget: float | None = None) -> int:
@@ -48,6 +49,23 @@ def cache_budget(budget: float | None = None) -> int:
     took as long as the work itself (measured on recursive Green's functions). Elsewhere the budget.
     """
     return min(memory_budget(budget), 32 << 20) if jax.default_backend() == "cpu" else memory_budget(budget)
+
+
+def refuse_beyond(need: float, budget: float | None, what: str, fits: Callable[[float], str]) -> None:
+    """Raise ValueError where one item of work, which no chunk can cut further, is beyond the memory budget.
+
+    Args:
+        need: Bytes that it takes.
+        budget: Bytes; None means `memory_budget()`. Up to 64 MiB are never refused.
+        what: Its name.
+        fits: What a number of bytes would hold, in words.
+    """
+    limit = max(memory_budget(budget), NEVER_REFUSED)
+    if need > limit:
+        raise ValueError(
+            f"Argument `budget` must hold {what}, some {need / 2**30:.3g} GiB, but is {limit / 2**30:.3g} GiB, which "
+            f"holds {fits(limit)}."
+        )
 
 
 def use_all_cores(count: int | None = None) -> None:

@@ -12,9 +12,11 @@ from bandjax.hamiltonian.layered import (
 from bandjax.hamiltonian.model import Model, Orbital, Topology
 from bandjax.hamiltonian.rotate import rotated
 from bandjax.hamiltonian.slater_koster import slater_koster
+from bandjax.hamiltonian.sparse import SparseHamiltonian, apply_sparse, bond_phases, sparse_hamiltonian
 from bandjax.hamiltonian.tight_binding import tight_binding
 
 __all__ = [
-    "LayeredHamiltonian", "Model", "Orbital", "Topology", "bloch_hamiltonian", "find_layers", "is_layered", "layer_rows",
-    "layered_hamiltonian", "repeating_unit", "rotated", "slater_koster", "tight_binding",
+    "LayeredHamiltonian", "Model", "Orbital", "SparseHamiltonian", "Topology", "apply_sparse", "bloch_hamiltonian",
+    "bond_phases", "find_layers", "is_layered", "layer_rows", "layered_hamiltonian", "repeating_unit", "rotated",
+    "slater_koster", "sparse_hamiltonian", "tight_binding",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bandjax.hamiltonian.model import Model
+from bandjax.hamiltonian.model import Model, PerAtom
 
 DENSE_LIMIT = 64  # orbitals (without spin) up to which one full matrix a bond is kept; beyond, elements are scattered
 
@@ -42,12 +42,25 @@ def bloch_hamiltonian(model: Model, k: jax.Array) -> jax.Array:
             real = real.at[rows, columns].add(c).at[columns, rows].add(c)
             imaginary = imaginary.at[rows, columns].add(s).at[columns, rows].add(-s)
     h = jax.lax.complex(real + onsite_matrix(model), imaginary)
-    return h if model.spin_orbit is None else _with_spin(h, model.spin_orbit)
+    return h if model.spin_orbit is None else _with_spin(h, model)
 
 
 def onsite_matrix(model: Model) -> jax.Array:
     """On-site matrix without spin, real, shape (orbital, orbital)."""
-    return jax.scipy.linalg.block_diag(*model.onsite)
+    return block_diagonal(model, model.onsite)
+
+
+def block_diagonal(model: Model, blocks: PerAtom) -> jax.Array:
+    """Blocks of all atoms, (orbital, orbital) each, on the diagonal of the matrix without spin."""
+    size = len(model.topology.orbitals)
+    if size <= DENSE_LIMIT:
+        return jax.scipy.linalg.block_diag(*blocks)
+    first = np.array(model.topology.first_orbital)
+    matrix = jnp.zeros((size, size), blocks.stacks[0].dtype)
+    for at, stack in enumerate(blocks.stacks):
+        rows = first[blocks.atoms_of(at)][:, None] + np.arange(stack.shape[-1])
+        matrix = matrix.at[rows[:, :, None], rows[:, None, :]].set(stack)
+    return matrix
 
 
 def _placed(model: Model):
@@ -60,12 +73,12 @@ def _placed(model: Model):
         yield hopping, vector, rows, columns
 
 
-def _with_spin(h: jax.Array, coupling: tuple[jax.Array, ...]) -> jax.Array:
+def _with_spin(h: jax.Array, model: Model) -> jax.Array:
     """Both spins of H, plus λ L·σ of every atom."""
-    size = h.shape[0]
-    zero = jnp.zeros_like(h)
+    zero, coupling = jnp.zeros_like(h), model.spin_orbit
     blocks = [[h, zero], [zero, h]]
     for s in range(2):
         for t in range(2):
-            blocks[s][t] += jax.scipy.linalg.block_diag(*[b[s, :, t, :] for b in coupling])
-    return jnp.block(blocks).reshape(2 * size, 2 * size)
+            part = PerAtom(tuple(stack[:, s, :, t, :] for stack in coupling.stacks), coupling.stack_of)
+            blocks[s][t] += block_diagonal(model, part)
+    return jnp.block(blocks)

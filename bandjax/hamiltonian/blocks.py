@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bandjax.hamiltonian.model import BondGroup
+from bandjax.hamiltonian.model import BondGroup, PerAtom
 from bandjax.hamiltonian.slater_koster import Channel, slater_koster_block
 from bandjax.hamiltonian.spin_orbit import spin_orbit_matrix
 from bandjax.materials import SHELLS, Bond, DistanceLaw, Table
@@ -23,8 +23,8 @@ class Blocks(NamedTuple):
     groups: tuple[BondGroup, ...]
     bond_vector: tuple[jax.Array, ...]
     hopping: tuple[jax.Array, ...]
-    onsite: tuple[jax.Array, ...]
-    spin_orbit: tuple[jax.Array, ...] | None
+    onsite: PerAtom
+    spin_orbit: PerAtom | None
 
 
 def exponents_of(table: Table, kind: int, law: DistanceLaw | None) -> list[jax.Array | float]:

@@ -27,7 +27,7 @@ from bandjax.hamiltonian.blocks import (
     onsite_block,
     spin_orbit_block,
 )
-from bandjax.hamiltonian.model import bond_group
+from bandjax.hamiltonian.model import PerAtom, bond_group
 from bandjax.hamiltonian.slater_koster import Channel, slater_koster_block
 from bandjax.materials import DistanceLaw, Table, TableSpec
 from bandjax.structure import find_mixed_bonds
@@ -76,9 +76,11 @@ def mixed_blocks(
             onsite = onsite.at[at].add(w[at][:, None, None] * strain.niquet_blocks(outward, table, law, s))
     coupling = None
     if spin_orbit:
-        coupling = tuple(_mixed(weight, [spin_orbit_block(table, s, dtype) for s in spec.species]))
+        coupling = _mixed(weight, [spin_orbit_block(table, s, dtype) for s in spec.species])
     kind = next(n for n, bond in enumerate(spec.bonds) if set(bond.pair) == set(spec.species))
-    return Blocks((bond_group(kind, i, j, shift),), (vector,), (hopping,), tuple(onsite), coupling)
+    one = (0,) * len(atoms)  # all blocks are of one shape
+    coupling = None if coupling is None else PerAtom((coupling,), one)
+    return Blocks((bond_group(kind, i, j, shift),), (vector,), (hopping,), PerAtom((onsite,), one), coupling)
 
 
 def _check_pair(spec: TableSpec, law: DistanceLaw | None) -> None:

@@ -174,17 +174,15 @@ def _add_onsite(diagonal: jax.Array, model: Model, place: np.ndarray) -> jax.Arr
     topology = model.topology
     size, first = len(topology.orbitals), np.array(topology.first_orbital)
     spins = 2 if topology.spin_orbit else 1
-    shapes = np.array([len(block) for block in model.onsite])
-    for n in np.unique(shapes):
-        chosen = np.flatnonzero(shapes == n)
-        rows = first[chosen][:, None] + np.arange(n)
+    for stack, block in enumerate(model.onsite.stacks):
+        n = block.shape[-1]
+        rows = first[model.onsite.atoms_of(stack)][:, None] + np.arange(n)
         layer, row = np.moveaxis(place[rows[:, None, :] + size * np.arange(spins)[None, :, None]], -1, 0)
-        block = jnp.stack([model.onsite[atom] for atom in chosen])
         for s in range(spins):
             at = (layer[:, s, :, None], row[:, s, :, None], row[:, s, None, :])
             diagonal = diagonal.at[at].add(block.astype(diagonal.dtype))
         if model.spin_orbit is not None:
-            coupling = jnp.stack([model.spin_orbit[atom] for atom in chosen])
+            coupling = model.spin_orbit.stacks[stack]
             at = (layer[:, :, :, None, None], row[:, :, :, None, None], row[:, None, None, :, :])
             diagonal = diagonal.at[at].add(coupling)
     return diagonal

@@ -5,9 +5,12 @@ where, which atoms bond) is static. It is made by `tight_binding` and consumed b
 """
 
 import dataclasses
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -68,6 +71,48 @@ class Topology:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class PerAtom:
+    """One block an atom, read like a tuple of blocks; those of one shape are one array, so that large cells stay few leaves."""
+
+    stacks: tuple[jax.Array, ...]  # (atom of that shape, …)
+    stack_of: tuple[int, ...] = dataclasses.field(metadata={"static": True})  # per atom
+
+    @cached_property
+    def place(self) -> np.ndarray:
+        """Place of each atom in its stack."""
+        place = np.zeros(len(self.stack_of), int)
+        for stack in range(len(self.stacks)):
+            place[self.atoms_of(stack)] = np.arange(len(self.atoms_of(stack)))
+        return place
+
+    def atoms_of(self, stack: int) -> np.ndarray:
+        """Atoms whose blocks are in a stack, in its order."""
+        return np.flatnonzero(np.array(self.stack_of) == stack)
+
+    def __len__(self) -> int:
+        return len(self.stack_of)
+
+    def __getitem__(self, atom: int) -> jax.Array:
+        return self.stacks[self.stack_of[atom]][self.place[atom]]
+
+    def __iter__(self) -> Iterator[jax.Array]:
+        return (self[atom] for atom in range(len(self)))
+
+
+def per_atom(blocks: Sequence[jax.Array]) -> PerAtom:
+    """Blocks of all atoms in order; one that stands there for many atoms is kept as one until they are stacked."""
+    shapes = list(dict.fromkeys(block.shape for block in blocks))
+    stacks = []
+    for shape in shapes:
+        chosen = [block for block in blocks if block.shape == shape]
+        different = {id(block): block for block in chosen}
+        order = {key: at for at, key in enumerate(different)}
+        stacks.append(jnp.stack(list(different.values()))[np.array([order[id(block)] for block in chosen])])
+    return PerAtom(tuple(stacks), tuple(shapes.index(block.shape) for block in blocks))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Model:
     """A tight-binding model, energies in eV, lengths in Å.
 
@@ -81,8 +126,8 @@ class Model:
         topology: Static integers and names.
     """
 
-    onsite: tuple[jax.Array, ...]
-    spin_orbit: tuple[jax.Array, ...] | None
+    onsite: PerAtom
+    spin_orbit: PerAtom | None
     hopping: tuple[jax.Array, ...]
     bond_vector: tuple[jax.Array, ...]
     positions: jax.Array
@@ -102,6 +147,4 @@ class Model:
     @property
     def reciprocal(self) -> jax.Array:
         """Reciprocal lattice vectors in 1/Å, rows, with the factor 2π."""
-        import jax.numpy as jnp
-
         return 2 * np.pi * jnp.linalg.inv(self.cell).T

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bandjax.checks import is_concrete
-from bandjax.hamiltonian.model import Model
+from bandjax.hamiltonian.model import Model, per_atom
 from bandjax.hamiltonian.slater_koster import angular_momentum, quadrupoles, vectors
 from bandjax.materials import SHELLS
 
@@ -31,13 +31,13 @@ def rotated(model: Model, rotation: jax.Array) -> Model:
                 "Argument `rotation` must map the model's shells onto themselves, but turns an incomplete one "
                 f"({', '.join(sorted({o.shell for o in model.topology.orbitals}))}) out of itself."
             )
-    onsite = tuple(
-        jnp.einsum("ab,bc,dc->ad", d, h, d, precision="highest") for d, h in zip(turn, model.onsite, strict=True)
+    onsite = per_atom(
+        [jnp.einsum("ab,bc,dc->ad", d, h, d, precision="highest") for d, h in zip(turn, model.onsite, strict=True)]
     )
     coupling = model.spin_orbit
     if coupling is not None:
-        coupling = tuple(
-            jnp.einsum("ab,sbtc,dc->satd", d, h, d, precision="highest") for d, h in zip(turn, coupling, strict=True)
+        coupling = per_atom(
+            [jnp.einsum("ab,sbtc,dc->satd", d, h, d, precision="highest") for d, h in zip(turn, coupling, strict=True)]
         )
     hopping = []
     for group, blocks in zip(model.topology.groups, model.hopping, strict=True):

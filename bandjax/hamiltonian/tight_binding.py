@@ -16,7 +16,7 @@ from bandjax import checks
 from bandjax.hamiltonian import strain
 from bandjax.hamiltonian.blocks import Blocks, exponents_of, hopping_block, onsite_block, spin_orbit_block
 from bandjax.hamiltonian.composition import mixed_blocks
-from bandjax.hamiltonian.model import Model, Orbital, Topology, bond_group
+from bandjax.hamiltonian.model import Model, Orbital, PerAtom, Topology, bond_group, per_atom
 from bandjax.hamiltonian.slater_koster import angular_momentum
 from bandjax.materials import SHELLS, DistanceLaw, Table
 from bandjax.structure import find_bonds, site_labels
@@ -120,13 +120,17 @@ def _labelled_blocks(
             direction = jnp.sign(vector) * (bond.length / np.sqrt(3))  # of the unstrained crystal, along the cubic axes
             ideal.append(block(direction))
 
-    onsite = [onsite_block(table, label, dtype) for label in labels]
+    own = {label: onsite_block(table, label, dtype) for label in set(labels)}
+    onsite = [own[label] for label in labels]
     if law is not None and law.onsite_form == "niquet2009":
         onsite = strain.niquet_terms(onsite, table, law, labels, groups, vectors)
     if law is not None and law.onsite_form == "boykin2004":
         onsite = strain.boykin_terms(onsite, table, law, labels, groups, hopping, ideal)
-    coupling = tuple(spin_orbit_block(table, label, dtype) for label in labels) if spin_orbit else None
-    return Blocks(tuple(groups), tuple(vectors), tuple(hopping), tuple(onsite), coupling)
+    coupling = None
+    if spin_orbit:
+        own = {label: spin_orbit_block(table, label, dtype) for label in set(labels)}
+        coupling = per_atom([own[label] for label in labels])
+    return Blocks(tuple(groups), tuple(vectors), tuple(hopping), per_atom(onsite), coupling)
 
 
 def _fractions_of(atoms: ase.Atoms) -> np.ndarray | None:
@@ -135,12 +139,15 @@ def _fractions_of(atoms: ase.Atoms) -> np.ndarray | None:
     return None if composition is None or np.isin(composition, (0, 1)).all() else composition
 
 
-def _shifted(onsite: tuple[jax.Array, ...], potential: jax.Array) -> tuple[jax.Array, ...]:
+def _shifted(onsite: PerAtom, potential: jax.Array) -> PerAtom:
     """On-site blocks plus the potential of each atom."""
     checks.shape_is("potential", potential, (len(onsite),))
     checks.finite("potential", potential)
-    potential = potential.astype(onsite[0].dtype)
-    return tuple(h + v * jnp.eye(len(h), dtype=h.dtype) for h, v in zip(onsite, potential, strict=True))
+    shifted = tuple(
+        h + potential[onsite.atoms_of(at)].astype(h.dtype)[:, None, None] * jnp.eye(h.shape[-1], dtype=h.dtype)
+        for at, h in enumerate(onsite.stacks)
+    )
+    return PerAtom(shifted, onsite.stack_of)
 
 
 def _law(table: Table, name: str) -> DistanceLaw | None:

@@ -1,15 +1,18 @@
 """Bands and spectral functions of a model, and the derivative of the spectral function."""
 
 from bandjax.spectrum.bands import bands, effective_masses, eigenvalues, velocities
+from bandjax.spectrum.chebyshev import Expansion, chebyshev_expansion
 from bandjax.spectrum.coherent import Emission, coherent_spectra, emission_spectra
 from bandjax.spectrum.layered import layer_spectra
 from bandjax.spectrum.lorentzians import coherent_lorentzians, lorentzian, weighted_lorentzians
 from bandjax.spectrum.spectral import density_of_states, orbital_groups, spectral_function
 from bandjax.spectrum.surface import substrate_self_energy, surface_and_bulk_green
+from bandjax.spectrum.unfolding import unfolded_bands, unfolded_orbitals, unfolded_spectral_function
 from bandjax.spectrum.wave_vectors import from_cubic, from_fractional, k_path
 
 __all__ = [
-    "Emission", "bands", "coherent_lorentzians", "coherent_spectra", "density_of_states", "effective_masses", "eigenvalues", "emission_spectra",
-    "from_cubic", "from_fractional", "k_path", "layer_spectra", "lorentzian", "orbital_groups", "spectral_function",
-    "substrate_self_energy", "surface_and_bulk_green", "velocities", "weighted_lorentzians",
+    "Emission", "Expansion", "bands", "chebyshev_expansion", "coherent_lorentzians", "coherent_spectra", "density_of_states",
+    "effective_masses", "eigenvalues", "emission_spectra", "from_cubic", "from_fractional", "k_path", "layer_spectra", "lorentzian",
+    "orbital_groups", "spectral_function", "substrate_self_energy", "surface_and_bulk_green", "unfolded_bands",
+    "unfolded_orbitals", "unfolded_spectral_function", "velocities", "weighted_lorentzians",
 ]  # fmt: skip

@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from bandjax import checks
-from bandjax.devices import map_chunks
+from bandjax.devices import map_chunks, refuse_beyond
 from bandjax.hamiltonian import Model, bloch_hamiltonian
 from bandjax.spectrum.lorentzians import eigh_once
 from bandjax.units import HBAR2_OVER_M
@@ -58,9 +58,10 @@ def bands(model: Model, k: ArrayLike, *, budget: float | None = None, mesh: Mesh
         sums over the group have a meaning.
 
     Raises:
-        ValueError: `k` has not the shape (k, 3).
+        ValueError: `k` has not the shape (k, 3), or the matrix of one k is beyond the memory budget.
     """
     k = as_wave_vectors(model, k)
+    refuse_large(model, budget)
     return map_chunks(
         lambda q: eigenvalues(bloch_hamiltonian(model, q)),
         k,
@@ -117,6 +118,16 @@ def as_wave_vectors(model: Model, k: ArrayLike) -> jax.Array:
 def bytes_of_h(model: Model) -> int:
     """Estimate of the memory that one wave vector's diagonalisation takes."""
     return EIGH_ARRAYS * 2 * model.dtype.itemsize * model.n_orbital**2
+
+
+def refuse_large(model: Model, budget: float | None) -> None:
+    """Raise ValueError where the diagonalisation of one H is beyond the memory budget."""
+
+    def fits(limit: float) -> str:
+        orbitals = int(np.sqrt(limit / (EIGH_ARRAYS * 2 * model.dtype.itemsize)))
+        return f"{orbitals} orbitals; method 'chebyshev' of spectral functions takes larger cells"
+
+    refuse_beyond(bytes_of_h(model), budget, f"the diagonalisation of {model.n_orbital} orbitals", fits)
 
 
 def _unit(direction: ArrayLike, model: Model) -> jax.Array:

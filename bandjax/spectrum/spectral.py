@@ -1,6 +1,6 @@
 """Spectral functions A(k, E) and the density of states of a model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -20,18 +20,20 @@ from bandjax.hamiltonian import (
     layered_hamiltonian,
     repeating_unit,
 )
-from bandjax.spectrum.bands import as_wave_vectors, bytes_of_h
+from bandjax.spectrum import chebyshev
+from bandjax.spectrum.bands import as_wave_vectors, bytes_of_h, refuse_large
+from bandjax.spectrum.chebyshev import Expansion
 from bandjax.spectrum.coherent import coherent_spectra
+from bandjax.spectrum.energies import SelfEnergy, shifted_energies
 from bandjax.spectrum.layered import layer_spectra
 from bandjax.spectrum.lorentzians import coherent_lorentzians, weighted_lorentzians
 from bandjax.spectrum.surface import substrate_self_energy
 
-METHODS = ("auto", "eigh", "layered", "solve")
+METHODS = ("auto", "eigh", "layered", "chebyshev", "solve")
 RESOLVE = (None, "atom", "orbital", "layer")
 CROSSOVER_LAYERS = 16  # "auto" takes the layered route from here on, where `layers` are given and form a stack
 LEAST_ENERGIES = 32  # that one sweep over the layers takes together
 SWEEP_ARRAYS = 12  # (n, n) blocks of every layer and energy that a sweep and its gradient keep
-SelfEnergy = ArrayLike | Callable[[jax.Array], jax.Array] | None
 
 
 def spectral_function(
@@ -40,12 +42,16 @@ def spectral_function(
     energy: ArrayLike,
     *,
     eta: ArrayLike = 0.1,
+    sigma: float | None = None,
     resolve: str | None = None,
     method: str = "auto",
     self_energy: SelfEnergy = None,
     amplitude: ArrayLike | None = None,
     layers: Sequence[int] | None = None,
     substrate: int | None = None,
+    expansion: Expansion | None = None,
+    key: jax.Array | None = None,
+    samples: int = 16,
     budget: float | None = None,
     mesh: Mesh | None = None,
 ) -> jax.Array:
@@ -56,16 +62,23 @@ def spectral_function(
         k: Cartesian wave vectors in 1/Å, shape (k, 3).
         energy: Energies in eV on the model's own scale, shape (energy,).
         eta: Lorentzian half width in eV, > 0; a number or shape (energy,).
+        sigma: Instead of the Lorentzian the Jackson kernel of this standard deviation in eV (method "chebyshev").
         resolve: None (trace), "atom", "orbital" (spins summed) or "layer": appends that axis.
         method: "eigh" diagonalises and differentiates by divided differences; "layered" sweeps over the layers of a
-            stack; "solve" inverts z − H at every energy (the test oracle); "auto" is "layered" with a substrate or
-            from `CROSSOVER_LAYERS` of the given `layers` on, and else "eigh".
+            stack; "chebyshev" expands (`chebyshev.py`); "solve" inverts z − H at every energy (the test oracle); "auto" is
+            "layered" with a substrate or from `CROSSOVER_LAYERS` of the given `layers` on, "chebyshev" with `sigma` or
+            `key` and where an expansion of the amplitude costs less (`chebyshev.CROSSOVER`), and else "eigh".
         self_energy: Scalar Σ(E) in eV with Im Σ ≤ 0: a function of energy, a number or an array (energy,).
         amplitude: v over the rows of H, shape (k, orbital): then A_v = v†(…)v, shape (k, energy), and `resolve` is
             None.
         layers: Layer of each atom, 0 outermost; None: from the heights of the atoms, which must then not be traced.
         substrate: The last so many layers repeat downwards without end (method "layered"); None: they do not. Of
             the last layer, on-site terms that depend on neighbours lack the bonds that were cut.
+        expansion: Window and number of moments of method "chebyshev"; None: `chebyshev_expansion` at these widths and
+            k. Where the spectrum leaves the window, the result is NaN.
+        key: Random key, for the trace by method "chebyshev": the mean over `samples` random-phase vectors, with a relative
+            error of about 1/√(samples · orbitals in the width). None: an exact trace, at a cost of atoms².
+        samples: Number of random vectors at each k.
         budget: Memory for temporaries in bytes; None: `devices.memory_budget()`.
         mesh: Devices to split k over; None: the current one.
 
@@ -74,8 +87,9 @@ def spectral_function(
         first derivatives in model, k, energy, eta, self-energy and amplitude; a second derivative raises TypeError.
 
     Raises:
-        ValueError: a shape does not fit, `eta` ≤ 0, Im Σ > 0, an unknown `resolve` or `method`, or a layered route for
-            what is no stack: a bond spans more than adjacent layers, or the cell repeats along its third vector.
+        ValueError: a shape does not fit, `eta` ≤ 0, Im Σ > 0, an unknown `resolve` or `method`, a layered route for
+            what is no stack (a bond spans more than adjacent layers, or the cell repeats along its third vector), or a cell
+            too large for the memory budget.
 
     Source:
         E. N. Economou, Green's Functions in Quantum Physics, ch. 1 and 5 (after).
@@ -88,11 +102,7 @@ def spectral_function(
         raise ValueError(f"Argument `energy` must have shape (energy,), but has shape {energy.shape}.")
     if amplitude is not None and resolve is not None:
         raise ValueError(f"Argument `resolve` must be None where an amplitude is given, but is {resolve!r}.")
-    sigma = _self_energy(self_energy, energy)
-    if checks.is_concrete(sigma) and np.any(np.imag(sigma) > 0):
-        raise ValueError(
-            f"Argument `self_energy` must have an imaginary part ≤ 0, but it reaches {np.imag(sigma).max():g} eV."
-        )
+    x, gamma = shifted_energies(model, energy, eta, self_energy)
     if amplitude is not None:
         amplitude = jnp.asarray(amplitude)
         checks.shape_is("amplitude", amplitude, (np.shape(k)[0], model.n_orbital))
@@ -103,20 +113,39 @@ def spectral_function(
         layers = find_layers(model)
     if method == "auto":
         stack = layers is not None and max(layers, default=0) + 1 >= CROSSOVER_LAYERS and not model.topology.periodic[2]
-        method = "layered" if substrate is not None or (stack and is_layered(model, layers)) else "eigh"
+        if substrate is not None or (stack and is_layered(model, layers)):
+            method = "layered"
+        elif key is not None:
+            method = "chebyshev"
+        else:
+            count = 1 if amplitude is not None else model.n_orbital
+            method = chebyshev.choose(model, k, eta, sigma, expansion, count)
     if method == "layered" and model.topology.periodic[2]:
         raise ValueError("A model must not repeat along its third lattice vector for method 'layered', but does.")
     if method != "layered" and substrate is not None:
         raise ValueError(f"Argument `substrate` must be None for method {method!r}, but is {substrate!r}.")
-    arguments = (model, k, energy, jnp.asarray(eta), sigma, amplitude)
+    if method != "chebyshev":
+        for name, value in (("sigma", sigma), ("key", key)):
+            if value is not None:
+                raise ValueError(f"Argument `{name}` must be None for method {method!r}, but is given.")
+    if key is not None and (resolve is not None or amplitude is not None):
+        raise ValueError(
+            "Argument `key` must be None with `resolve` or an amplitude, but is given: random vectors give traces."
+        )
+    if method == "chebyshev":
+        expansion, series = chebyshev.series_of(model, k, energy, eta, sigma, self_energy, expansion)
+        owner = _owners(model, resolve, layers)
+        return chebyshev.resolved_spectra(
+            model, k, series, expansion, amplitude, None if resolve is None else owner, key, samples, budget, mesh
+        )
     if method == "layered":
-        return _layered(*arguments, resolve, layers, substrate, budget, mesh)
-    return _spectral_function(*arguments, resolve, method, layers, budget, mesh)
+        return _layered(model, k, x, gamma, amplitude, resolve, layers, substrate, budget, mesh)
+    refuse_large(model, budget)
+    return _spectral_function(model, k, x, gamma, amplitude, resolve, method, layers, budget, mesh)
 
 
-@partial(jax.jit, static_argnums=(6, 7, 8, 9, 10))
-def _spectral_function(model, k, energy, eta, sigma, amplitude, resolve, method, layers, budget, mesh):
-    x, gamma = _shifted(model, energy, eta, sigma)
+@partial(jax.jit, static_argnums=(5, 6, 7, 8, 9))
+def _spectral_function(model, k, x, gamma, amplitude, resolve, method, layers, budget, mesh):
     weights = orbital_groups(model, resolve, layers)
 
     def one(item: tuple) -> jax.Array:
@@ -129,17 +158,17 @@ def _spectral_function(model, k, energy, eta, sigma, amplitude, resolve, method,
         return weighted_lorentzians(h, weights, x, gamma)
 
     rows = 1 if weights is None else weights.shape[0]
-    per_item = bytes_of_h(model) + model.dtype.itemsize * energy.size * (4 * model.n_orbital + rows)
+    per_item = bytes_of_h(model) + model.dtype.itemsize * x.size * (4 * model.n_orbital + rows)
     if method == "solve":
-        per_item += 6 * model.dtype.itemsize * energy.size * model.n_orbital**2
+        per_item += 6 * model.dtype.itemsize * x.size * model.n_orbital**2
     out = map_chunks(one, (k, amplitude), bytes_per_item=per_item, budget=budget, mesh=mesh)
     return out[:, 0] if resolve is None else jnp.swapaxes(out, 1, 2)
 
 
-@partial(jax.jit, static_argnums=(6, 7, 8, 9, 10))
-def _layered(model, k, energy, eta, sigma, amplitude, resolve, layers, substrate, budget, mesh):
+@partial(jax.jit, static_argnums=(5, 6, 7, 8, 9))
+def _layered(model, k, x, gamma, amplitude, resolve, layers, substrate, budget, mesh):
     """By sweeps over the layers; an item of work is one k and a block of energies."""
-    x, gamma = _shifted(model, energy, eta, sigma)
+    energies = x.size
     rows = layer_rows(model, layers)
     owner = _owners(model, resolve, layers)
     count = owner.max() + 1
@@ -160,22 +189,16 @@ def _layered(model, k, energy, eta, sigma, amplitude, resolve, layers, substrate
 
     per_energy = SWEEP_ARRAYS * 2 * model.dtype.itemsize * rows.size * rows.shape[1]
     limit = cache_budget(budget)
-    block = min(energy.size, max(LEAST_ENERGIES, limit // per_energy))
-    blocks = -(-energy.size // block)
+    block = min(energies, max(LEAST_ENERGIES, limit // per_energy))
+    blocks = -(-energies // block)
     x, gamma = (
-        jnp.tile(jnp.pad(a, (0, blocks * block - energy.size), mode="edge").reshape(blocks, block), (len(k), 1))
+        jnp.tile(jnp.pad(a, (0, blocks * block - energies), mode="edge").reshape(blocks, block), (len(k), 1))
         for a in (x, gamma)
     )
     items = (*(None if a is None else jnp.repeat(a, blocks, axis=0) for a in (k, amplitude)), x, gamma)
     out = map_chunks(one, items, bytes_per_item=per_energy * block, budget=limit, mesh=mesh)
-    out = jnp.swapaxes(out, 1, 2).reshape(len(k), blocks * block, -1)[:, : energy.size]
+    out = jnp.swapaxes(out, 1, 2).reshape(len(k), blocks * block, -1)[:, :energies]
     return out[..., 0] if resolve is None else out
-
-
-def _shifted(model: Model, energy: jax.Array, eta: jax.Array, sigma: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """E − Re Σ and η − Im Σ."""
-    x = (energy - sigma.real).astype(model.dtype)
-    return x, jnp.broadcast_to(eta - sigma.imag, energy.shape).astype(model.dtype)
 
 
 def density_of_states(
@@ -247,10 +270,3 @@ def _by_inversion(
         return -jnp.einsum("i,eij,j->e", v.conj(), g, v.astype(h.dtype), precision="highest").imag[None] / np.pi
     diagonal = -jnp.diagonal(g, axis1=1, axis2=2).imag.T / np.pi
     return diagonal.sum(axis=0)[None] if weights is None else jnp.matmul(weights, diagonal, precision="highest")
-
-
-def _self_energy(self_energy: SelfEnergy, energy: jax.Array) -> jax.Array:
-    if self_energy is None:
-        return jnp.zeros_like(energy, dtype=jnp.result_type(energy.dtype, jnp.complex64))
-    sigma = self_energy(energy) if callable(self_energy) else jnp.asarray(self_energy)
-    return jnp.broadcast_to(sigma, energy.shape).astype(jnp.result_type(energy.dtype, jnp.complex64))

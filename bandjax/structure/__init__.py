@@ -5,9 +5,11 @@ from bandjax.structure.crystal import cubic_lattice, graphene, square_lattice, z
 from bandjax.structure.growth import erf_profile, stack_positions
 from bandjax.structure.neighbours import find_bonds, find_mixed_bonds, site_labels
 from bandjax.structure.potential import depth_below_surface, exponential_potential, linear_potential
+from bandjax.structure.sites import Sites, find_sites
 from bandjax.structure.stacks import graded, slab, superlattice
 
 __all__ = [
+    "Sites",
     "alloy",
     "cubic_lattice",
     "depth_below_surface",
@@ -15,6 +17,7 @@ __all__ = [
     "exponential_potential",
     "find_bonds",
     "find_mixed_bonds",
+    "find_sites",
     "graded",
     "graphene",
     "linear_potential",
