@@ -8,7 +8,7 @@ in the atomic gauge of H(k∥, k_z): the phases exp(i k_z z) of the layers are i
 structure averaged over a Lorentzian in k_z of half width 1/(2λ). The incoherent sum Σ_o |M_o|² exp(−z_o/λ) A_oo is its
 limit integrated over k_z: it has no k_z selectivity. Both are divided by the number of primitive cells that are seen,
 Σ_atoms exp(−z/λ) over the atoms of a cell (two in zinc blende, one in the lattices of single orbitals), so that stack
-and bulk have one scale.
+and bulk have one scale. Hydrogen emits, but does not count as an atom of a cell.
 """
 
 import jax
@@ -20,7 +20,7 @@ from bandjax.photoemission.instrument import Instrument
 from bandjax.photoemission.matrix_elements import plane_wave_amplitude
 from bandjax.photoemission.plan import band_shift
 from bandjax.spectrum.layered import coherent_spectra, layer_spectra
-from bandjax.structure import depth_below_surface
+from bandjax.structure import HYDROGEN, depth_below_surface
 
 
 def stack_spectrum(
@@ -60,7 +60,8 @@ def stack_spectrum(
     else:
         weight = (v.real**2 + v.imag**2).sum(axis=0)
         out = jnp.einsum("ln,lne->e", weight, layer_spectra(h, x, gamma), precision="highest")
-    return out[None] * _atoms_of_cell(lab) / seen.sum()
+    crystal = np.array([topology.orbitals[first].site != HYDROGEN for first in topology.first_orbital])
+    return out[None] * _atoms_of_cell(lab) / seen[crystal].sum()
 
 
 def _atoms_of_cell(lab: Model) -> int:
@@ -75,7 +76,7 @@ def _alike(lab: Model, layers: tuple[int, ...]) -> np.ndarray:
     """
     period = _atoms_of_cell(lab)
     labels = [
-        (o.shell, o.name, layers[o.atom] % period, row // len(lab.topology.orbitals))
+        (o.site == HYDROGEN, o.shell, o.name, layers[o.atom] % period, row // len(lab.topology.orbitals))
         for row, o in enumerate(lab.topology.labels())
     ]
     kinds = list(dict.fromkeys(labels))
