@@ -27,10 +27,13 @@ from bandjax.hamiltonian.blocks import (
     onsite_block,
     spin_orbit_block,
 )
-from bandjax.hamiltonian.model import PerAtom, bond_group
+from bandjax.hamiltonian.blocks import (
+    hopping_block as labelled_block,
+)
+from bandjax.hamiltonian.model import PerAtom, bond_group, per_atom
 from bandjax.hamiltonian.slater_koster import Channel, slater_koster_block
 from bandjax.materials import DistanceLaw, Table, TableSpec
-from bandjax.structure import find_mixed_bonds
+from bandjax.structure import HYDROGEN, find_mixed_bonds, site_labels
 
 
 def mixed_blocks(
@@ -41,8 +44,11 @@ def mixed_blocks(
     cell: jax.Array,
     composition: ArrayLike,
     spin_orbit: bool,
+    may_miss: bool = False,
 ) -> Blocks:
     """Blocks of a structure whose sites hold `composition`, the fraction of the table's second species, shape (atom,).
+
+    Hydrogen does not mix; its bond is that of the site's label, whatever fraction the site holds.
 
     Raises:
         ValueError: a wrong shape, a fraction outside [0, 1], an atom that is neither species or has other than four
@@ -52,13 +58,14 @@ def mixed_blocks(
     _check_pair(spec, law)
     checks.shape_is("composition", composition, (len(atoms),))
     checks.fraction("composition", composition)
-    i, j, shift = find_mixed_bonds(atoms, spec)
+    (i, j, shift), to_hydrogen = find_mixed_bonds(atoms, spec, may_miss=may_miss)
     vector = positions[j] + jnp.asarray(shift, dtype) @ cell - positions[i]
     c = jnp.asarray(composition, dtype)
     weight = jnp.stack([1 - c, c])  # (species, atom)
 
     # the four bonds differ in their integrals only, so that all integrals meet one set of angular factors
-    shells, bonds = spec.shells_of(spec.species[0]), [_bond(spec, a, b) for a in spec.species for b in spec.species]
+    species, labels = _mixing(spec), site_labels(atoms)
+    shells, bonds = spec.shells_of(species[0]), [_bond(spec, a, b) for a in species for b in species]
     channels = tuple(channel for _, found in bonds for channel in found)
     exponents = {kind: exponents_of(table, kind, law) for kind, _ in bonds}
 
@@ -69,34 +76,55 @@ def mixed_blocks(
         return slater_koster_block(d / distance, shells, shells, channels, jnp.concatenate(mixed))
 
     hopping = jax.vmap(hopping_block)(vector, weight[:, i].T, weight[:, j].T)
-    onsite = _mixed(weight, [onsite_block(table, s, dtype) for s in spec.species])
+    onsite = _mixed(weight, [onsite_block(table, s, dtype) for s in species])
     if law is not None and law.onsite_form == "niquet2009":
         at, outward = np.concatenate([i, j]), jnp.concatenate([vector, -vector])
-        for w, s in zip(weight, spec.species, strict=True):
+        for w, s in zip(weight, species, strict=True):
             onsite = onsite.at[at].add(w[at][:, None, None] * strain.niquet_blocks(outward, table, law, s))
+    onsite = _with_own(onsite, labels, {s: onsite_block(table, s, dtype) for s in spec.species[2:]})
     coupling = None
     if spin_orbit:
-        coupling = _mixed(weight, [spin_orbit_block(table, s, dtype) for s in spec.species])
-    kind = next(n for n, bond in enumerate(spec.bonds) if set(bond.pair) == set(spec.species))
-    one = (0,) * len(atoms)  # all blocks are of one shape
-    coupling = None if coupling is None else PerAtom((coupling,), one)
-    return Blocks((bond_group(kind, i, j, shift),), (vector,), (hopping,), PerAtom((onsite,), one), coupling)
+        coupling = _mixed(weight, [spin_orbit_block(table, s, dtype) for s in species])
+        coupling = _with_own(coupling, labels, {s: spin_orbit_block(table, s, dtype) for s in spec.species[2:]})
+    kind = next(n for n, bond in enumerate(spec.bonds) if set(bond.pair) == set(species))
+    groups, vectors, hoppings = [bond_group(kind, i, j, shift)], [vector], [hopping]
+    for bond, i, j, shift in to_hydrogen:
+        kind = spec.bonds.index(bond)
+        vector = positions[j] + jnp.asarray(shift, dtype) @ cell - positions[i]
+        n = exponents_of(table, kind, law)
+        groups.append(bond_group(kind, i, j, shift))
+        vectors.append(vector)
+        hoppings.append(jax.vmap(lambda d, kind=kind, n=n: labelled_block(table, kind, n, d))(vector))
+    return Blocks(tuple(groups), tuple(vectors), tuple(hoppings), onsite, coupling)
+
+
+def _mixing(spec: TableSpec) -> tuple[str, ...]:
+    """The species that mix."""
+    return tuple(s for s in spec.species if s != HYDROGEN)
+
+
+def _with_own(mixed: jax.Array, labels: list[str], own: dict[str, jax.Array]) -> PerAtom:
+    """One block an atom: its own where its label does not mix."""
+    if not own.keys() & set(labels):
+        return PerAtom((mixed,), (0,) * len(labels))
+    return per_atom([own.get(label, block) for label, block in zip(labels, mixed, strict=True)])
 
 
 def _check_pair(spec: TableSpec, law: DistanceLaw | None) -> None:
-    if len(spec.species) != 2:
+    mixing = _mixing(spec)
+    if len(mixing) != 2:
         raise ValueError(
             f"Argument `composition` needs a table of two species such as load_parameters(('Si', 'Ge'), 'niquet2009'), but "
-            f"table {spec.name} of {spec.material} has {len(spec.species)}: {', '.join(spec.species)}."
+            f"table {spec.name} of {spec.material} has {len(mixing)}: {', '.join(mixing)}."
         )
-    first, second = spec.species
+    first, second = mixing
     if spec.shells_of(first) != spec.shells_of(second):
         raise ValueError(
             f"Argument `composition` needs two species with the same orbitals, but in table {spec.name} {first} has "
             f"{' '.join(spec.shells_of(first))} and {second} has {' '.join(spec.shells_of(second))}."
         )
     wanted = sorted([tuple(sorted(pair)) for pair in ((first, first), (first, second), (second, second))])
-    found = sorted(tuple(sorted(bond.pair)) for bond in spec.bonds)
+    found = sorted(tuple(sorted(bond.pair)) for bond in spec.bonds if HYDROGEN not in bond.pair)
     if found != wanted or any(bond.length is None for bond in spec.bonds):
         raise ValueError(
             f"Argument `composition` needs one bond with a length for each of "

@@ -18,6 +18,7 @@ import numpy as np
 
 from bandjax import checks
 from bandjax.hamiltonian.model import BondGroup, Model
+from bandjax.structure import HYDROGEN, site_labels
 
 SAME_LAYER = 0.4  # Å; atoms whose heights follow one another within this are one layer (Si(001): layers every 1.36 Å)
 
@@ -32,6 +33,8 @@ class LayeredHamiltonian(NamedTuple):
 
 def find_layers(structure: Model | ase.Atoms, *, tolerance: float = SAME_LAYER) -> tuple[int, ...]:
     """Layer of each atom from its height over the plane of a1 and a2, counted from the top (the side of a3).
+
+    Hydrogen belongs to the layer that is nearest in height.
 
     Args:
         structure: Model or atoms with positions that are not traced.
@@ -48,10 +51,22 @@ def find_layers(structure: Model | ase.Atoms, *, tolerance: float = SAME_LAYER) 
     normal = np.cross(cell[0], cell[1])
     normal *= -1 if normal @ cell[2] < 0 else 1
     height = np.asarray(positions) @ (normal / np.linalg.norm(normal))
-    order = np.argsort(-height, kind="stable")
+    light = np.array([label == HYDROGEN for label in _labels(structure)])
+    heavy = np.flatnonzero(~light) if not light.all() else np.arange(len(height))
+    order = heavy[np.argsort(-height[heavy], kind="stable")]
     layer = np.empty(len(height), int)
     layer[order] = np.concatenate([[0], np.cumsum(-np.diff(height[order]) > tolerance)])
+    for atom in np.setdiff1d(np.arange(len(height)), heavy):
+        layer[atom] = layer[heavy[np.abs(height[heavy] - height[atom]).argmin()]]
     return tuple(map(int, layer))
+
+
+def _labels(structure: Model | ase.Atoms) -> list[str]:
+    """Label of each atom."""
+    if isinstance(structure, ase.Atoms):
+        return site_labels(structure)
+    topology = structure.topology
+    return [topology.orbitals[first].site for first in topology.first_orbital]
 
 
 def layer_rows(model: Model, layers: tuple[int, ...]) -> np.ndarray:

@@ -2,8 +2,8 @@
 
     <i a| H |j b> = Σ_channels V(d0) (d0/d)^n · (Slater-Koster factors),      d = |r_j − r_i|
 
-Neighbours come from `atoms` once and are static; the blocks are differentiable in table, positions, cell, composition
-and potential.
+Neighbours come from `atoms` once and are static; the blocks are differentiable in table, positions, cell, composition,
+potential and the energy of dangling bonds.
 """
 
 import ase
@@ -16,6 +16,7 @@ from bandjax import checks
 from bandjax.hamiltonian import strain
 from bandjax.hamiltonian.blocks import Blocks, exponents_of, hopping_block, onsite_block, spin_orbit_block
 from bandjax.hamiltonian.composition import mixed_blocks
+from bandjax.hamiltonian.dangling import raised
 from bandjax.hamiltonian.model import Model, Orbital, PerAtom, Topology, bond_group, per_atom
 from bandjax.hamiltonian.slater_koster import angular_momentum
 from bandjax.materials import SHELLS, DistanceLaw, Table
@@ -30,6 +31,7 @@ def tight_binding(
     cell: ArrayLike | None = None,
     composition: ArrayLike | None = None,
     potential: ArrayLike | None = None,
+    dangling_shift: ArrayLike | None = None,
     spin_orbit: bool = True,
     distance_law: str = "table",
 ) -> Model:
@@ -45,6 +47,9 @@ def tight_binding(
             takes `atoms.arrays["composition"]` where that holds fractions, else the labels.
         potential: Electrostatic potential in eV on each atom, shape (atom,), possibly traced, added to all its on-site
             energies; see `structure/potential.py`.
+        dangling_shift: Energy in eV, ≥ 0, by which dangling sp3 hybrids are raised (`hamiltonian/dangling.py`), a number
+            or shape (atom,), possibly traced; from about 5 eV on surface states leave the gap. None leaves the bonds of
+            surfaces dangling and wants all neighbours inside a crystal; with a number atoms may have fewer anywhere.
         spin_orbit: Whether to double the basis and add λ L·σ.
         distance_law: "harrison" (V ~ d^−2, on-site energies untouched), "table" (the table's own exponents and
             on-site terms where it has them, else Harrison; a table with two variants uses its first) or the name
@@ -55,9 +60,11 @@ def tight_binding(
 
     Raises:
         ValueError: the table lacks a species, spin-orbit constants or the named law; atoms are closer than 1 Å or
-            none lies within bonding distance; `positions`, `cell`, `composition` or `potential` has a wrong shape;
-            with `composition`, a fraction outside [0, 1], an atom with other than four neighbours, or a table without
-            two species that have the same orbitals and all their bonds.
+            none lies within bonding distance; an atom has more than its four neighbours (hydrogen: one) or, inside a
+            crystal and without `dangling_shift`, fewer; `positions`, `cell`, `composition`, `potential` or
+            `dangling_shift` has a wrong shape; with `composition`, a fraction outside [0, 1] or a table without two
+            species that have the same orbitals and all their bonds; with `dangling_shift`, one < 0 or a table without
+            sp3 hybrids.
     """
     spec = table.spec
     law = _law(table, distance_law)
@@ -73,7 +80,9 @@ def tight_binding(
     if composition is None:
         composition = _fractions_of(atoms)
     composition, potential = (None if x is None else jnp.asarray(x) for x in (composition, potential))
-    leaves = [x for x in (positions, cell, composition, potential, *table.values.values()) if x is not None]
+    dangling_shift = None if dangling_shift is None else jnp.asarray(dangling_shift)
+    leaves = (positions, cell, composition, potential, dangling_shift, *table.values.values())
+    leaves = [x for x in leaves if x is not None]
     dtype = jnp.result_type(*leaves)
     dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
     positions = jnp.asarray(atoms.positions if positions is None else positions, dtype)
@@ -81,11 +90,14 @@ def tight_binding(
     checks.shape_is("positions", positions, (len(atoms), 3))
     checks.shape_is("cell", cell, (3, 3))
 
+    may_miss = dangling_shift is not None
     if composition is None:
-        blocks = _labelled_blocks(atoms, table, law, positions, cell, spin_orbit)
+        blocks = _labelled_blocks(atoms, table, law, positions, cell, spin_orbit, may_miss)
     else:
-        blocks = mixed_blocks(atoms, table, law, positions, cell, composition, spin_orbit)
+        blocks = mixed_blocks(atoms, table, law, positions, cell, composition, spin_orbit, may_miss)
     onsite = blocks.onsite if potential is None else _shifted(blocks.onsite, potential)
+    if dangling_shift is not None:
+        onsite = raised(onsite, blocks, spec, site_labels(atoms), dangling_shift)
     orbitals, first = [], []
     for atom, label in enumerate(site_labels(atoms)):
         first.append(len(orbitals))
@@ -103,12 +115,18 @@ def tight_binding(
 
 
 def _labelled_blocks(
-    atoms: ase.Atoms, table: Table, law: DistanceLaw | None, positions: jax.Array, cell: jax.Array, spin_orbit: bool
+    atoms: ase.Atoms,
+    table: Table,
+    law: DistanceLaw | None,
+    positions: jax.Array,
+    cell: jax.Array,
+    spin_orbit: bool,
+    may_miss: bool,
 ) -> Blocks:
     """Blocks where each atom is what its label says."""
     dtype, labels = positions.dtype, site_labels(atoms)
     groups, vectors, hopping, ideal = [], [], [], []
-    for bond, i, j, shift in find_bonds(atoms, table.spec):
+    for bond, i, j, shift in find_bonds(atoms, table.spec, may_miss=may_miss):
         kind = table.spec.bonds.index(bond)
         vector = positions[j] + jnp.asarray(shift, dtype) @ cell - positions[i]
         exponents = exponents_of(table, kind, law)

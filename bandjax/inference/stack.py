@@ -27,7 +27,7 @@ def buried_layer(values: Mapping[str, Any], depth: np.ndarray) -> jax.Array:
     """
     edges = jnp.stack([jnp.asarray(values["upper"]), jnp.asarray(values["lower"])])
     inside = erf_profile(depth, edges, values["interface"], jnp.array([0.0, 1.0, 0.0]))
-    return values["fraction"] * inside
+    return values["fraction"] * jnp.clip(inside, 0.0, 1.0)  # rounding, and interfaces that a trial step has crossed
 
 
 def stack_model(

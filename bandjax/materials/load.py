@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from bandjax.checks import nearest
 from bandjax.materials import conventions
+from bandjax.materials.hydrogen import HYDROGEN, hydrogen_parts
 from bandjax.materials.pairs import pair_parts
 from bandjax.materials.table import SHELLS, SYMMETRIES, Bond, DistanceLaw, Integral, Table, TableSpec
 
@@ -65,6 +66,7 @@ def load_parameters(material: str | tuple[str, str], table: str) -> Table:
         material: "InAs", "Si", "graphene", …; a pair such as ("Si", "Ge") takes both elements and the
             bond between them, with value names prefixed ("Si.E_s", "SiGe.sapc"). Where the table has no such bond
             of its own (vogl1983, jancu1998) its integrals are the mean of the elements', at the mean bond length.
+            A last "H" adds hydrogen: ("Si", "H") and ("Si", "Ge", "H") of jancu1998, with the values "H.E_s", "SiH.ss", …
         table: "vogl1983", "klimeck2000" (sp3s*), "jancu1998", "boykin2004", "niquet2009" (sp3d5s*),
             "pz" (graphene, bilayer graphene), "single_orbital", "two_orbital" (square, cubic, tetragonal).
 
@@ -81,7 +83,12 @@ def load_parameters(material: str | tuple[str, str], table: str) -> Table:
         )
     data = _package_file(table)
     if not isinstance(material, str):
-        values, spec = pair_parts(data, tuple(material))
+        elements = tuple(material)
+        if HYDROGEN in elements[1:]:
+            bare = elements[: elements.index(HYDROGEN)]
+            base = load_parameters(bare if len(bare) > 1 else bare[0], table)
+            return _checked(*hydrogen_parts(data, elements, base))
+        values, spec = pair_parts(data, elements)
         return _checked(values, spec)
     if material not in data["materials"]:
         known = ", ".join(data["materials"])
@@ -160,6 +167,7 @@ def _table(entry: Mapping[str, Any], material: str, data: Mapping[str, Any]) -> 
         pair, integrals = parts.pop("bond")
         parts["bonds"] = (conventions.zincblende_bond(pair, integrals, entry["lattice_constant"]),)
         laws = _laws(data.get("distance_laws", {}).get(material, {}), parts["bonds"], values)
+        parts["neighbours"] = tuple((species, 4) for species, _ in parts["orbitals"])
     else:
         raise ValueError(f"convention must be 'vogl sp3s*', 'two-centre sp3d5s*' or 'general', but is {convention!r}.")
     spec = TableSpec(

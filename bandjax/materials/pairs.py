@@ -53,7 +53,7 @@ def pair_parts(data: Mapping[str, Any], elements: tuple[str, ...]) -> tuple[dict
         onsite = tuple((s, shell, (*c, (offset, 1.0)) if s == elements[1] else c) for s, shell, c in onsite)
     spec = TableSpec(
         data["name"], f"{elements[0]}-{elements[1]}", data["citation"], elements, orbitals, onsite, spin_orbit, bonds,
-        None, laws, state, pair.get("note", ""),
+        None, laws, state, pair.get("note", ""), tuple((element, 4) for element in elements),
     )  # fmt: skip
     return values, spec
 

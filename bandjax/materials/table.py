@@ -79,6 +79,7 @@ class TableSpec:
     laws: tuple[DistanceLaw, ...]
     state: tuple[tuple[str, str], ...]  # (value name, what is uncertain about it)
     note: str = ""
+    neighbours: tuple[tuple[str, int], ...] = ()  # (species, how many it has in the crystal); none: any number
 
     def shells_of(self, species: str) -> tuple[str, ...]:
         """Shells of a species, in the order of the Hamiltonian's rows."""

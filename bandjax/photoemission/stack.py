@@ -9,7 +9,7 @@ energies, each at its own k_z(E). In the bulk limit A_v is the band
 structure averaged over a Lorentzian in k_z of half width 1/(2λ). The incoherent sum Σ_o |M_o|² exp(−z_o/λ) A_oo is its
 limit integrated over k_z: it has no k_z selectivity. Both are divided by the number of primitive cells that are seen,
 Σ_atoms exp(−z/λ) over the atoms of a cell (two in zinc blende, one in the lattices of single orbitals), so that stack
-and bulk have one scale.
+and bulk have one scale. Hydrogen emits, but does not count as an atom of a cell.
 """
 
 import jax
@@ -21,7 +21,7 @@ from bandjax.photoemission.instrument import Instrument
 from bandjax.photoemission.matrix_elements import kind_amplitudes, kinds_of
 from bandjax.photoemission.plan import band_shift
 from bandjax.spectrum import Emission, emission_spectra, layer_spectra
-from bandjax.structure import depth_below_surface
+from bandjax.structure import HYDROGEN, depth_below_surface
 
 
 def stack_spectrum(
@@ -51,7 +51,9 @@ def stack_spectrum(
     rows = layer_rows(lab, layers)
     h = layered_hamiltonian(lab, jnp.concatenate([lateral, jnp.zeros(1, lab.dtype)]), layers)
     depth = depth_below_surface(lab.positions)
-    scale = _atoms_of_cell(lab) / jnp.exp(-depth / instrument.escape_depth).sum()
+    orbitals = lab.topology.orbitals
+    crystal = np.array([orbitals[first].site != HYDROGEN for first in lab.topology.first_orbital])
+    scale = _atoms_of_cell(lab) / jnp.exp(-depth / instrument.escape_depth)[crystal].sum()
     depth = jnp.where(rows >= 0, depth[lab.topology.atom_of()][rows], 0.0)
     element, share = _elements(lab, instrument, layers, lateral, kz, hv)
     share = jnp.asarray(np.where(rows >= 0, share[:, rows], 0), lab.dtype)
@@ -92,7 +94,7 @@ def _alike(lab: Model, layers: tuple[int, ...]) -> np.ndarray:
     """
     period = _atoms_of_cell(lab)
     labels = [
-        (o.shell, o.name, layers[o.atom] % period, row // len(lab.topology.orbitals))
+        (o.site == HYDROGEN, o.shell, o.name, layers[o.atom] % period, row // len(lab.topology.orbitals))
         for row, o in enumerate(lab.topology.labels())
     ]
     kinds = list(dict.fromkeys(labels))

@@ -3,12 +3,13 @@
 from bandjax.structure.alloy import alloy
 from bandjax.structure.crystal import cubic_lattice, graphene, square_lattice, zincblende
 from bandjax.structure.growth import erf_profile, stack_positions
-from bandjax.structure.neighbours import find_bonds, find_mixed_bonds, site_labels
+from bandjax.structure.neighbours import HYDROGEN, find_bonds, find_mixed_bonds, site_labels
 from bandjax.structure.potential import depth_below_surface, exponential_potential, linear_potential
 from bandjax.structure.sites import Sites, find_sites
 from bandjax.structure.stacks import graded, slab, superlattice
 
 __all__ = [
+    "HYDROGEN",
     "Sites",
     "alloy",
     "cubic_lattice",

@@ -9,6 +9,7 @@ from bandjax.materials import Bond, TableSpec
 CLOSEST = 1.0  # Å; no two atoms of a solid are nearer
 STRETCH = 0.15  # a pair bonds when its distance is within ±15 % of the bond's reference length: strains of a few
 # per cent pass, the second neighbours of every lattice here (≥ 41 % farther) do not
+HYDROGEN = "H"
 STRETCH_OF_SHELLS = (
     0.05  # where a table lists several lengths for one pair, unlisted neighbours may lie between them or
 )
@@ -29,15 +30,30 @@ def known_labels(atoms: ase.Atoms, spec: TableSpec) -> list[str]:
     labels = site_labels(atoms)
     for index, label in enumerate(labels):
         if label not in spec.species:
+            hint = ""
+            if label == HYDROGEN:
+                hint = (
+                    " load_parameters(('Si', 'H'), 'jancu1998') holds hydrogen; for other tables leave it out and pass "
+                    "`dangling_shift`."
+                )
             raise ValueError(
                 f"Table {spec.name} of {spec.material} must hold every species, but lacks {label!r} (atom {index}); "
-                f"it has {', '.join(spec.species)}."
+                f"it has {', '.join(spec.species)}.{hint}"
             )
     return labels
 
 
-def find_bonds(atoms: ase.Atoms, spec: TableSpec) -> list[tuple[Bond, np.ndarray, np.ndarray, np.ndarray]]:
+Bonds = tuple[Bond, np.ndarray, np.ndarray, np.ndarray]  # kind, atoms i and j, cell shifts
+
+
+def find_bonds(atoms: ase.Atoms, spec: TableSpec, *, may_miss: bool = False) -> list[Bonds]:
     """Each bond of the structure once, grouped by the table's kinds of bond.
+
+    Args:
+        atoms: Structure.
+        spec: Meaning of the table.
+        may_miss: Whether atoms may have fewer neighbours than in the crystal; where the structure ends (is not periodic
+            in all three directions) they may in any case.
 
     Returns:
         For every kind that occurs: (bond, i (bond,), j (bond,), shift (bond, 3)); atom j in the cell `shift` away
@@ -46,9 +62,18 @@ def find_bonds(atoms: ase.Atoms, spec: TableSpec) -> list[tuple[Bond, np.ndarray
 
     Raises:
         ValueError: an atom's label is not in the table, two atoms are closer than 1 Å, or an atom has no
-            neighbour within bonding distance.
+            neighbour within bonding distance or, in zinc blende, other than four (hydrogen: one).
     """
     labels = known_labels(atoms, spec)
+    bonds = _labelled_bonds(atoms, spec, labels)
+    ends = [np.concatenate([i, j]) for _, i, j, _ in bonds]
+    count = np.bincount(np.concatenate([np.zeros(0, int), *ends]), minlength=len(atoms))
+    _check_lengths(spec, labels, count, atoms)
+    _check_neighbours(dict(spec.neighbours), labels, count, np.full(len(atoms), may_miss or not atoms.pbc.all()))
+    return bonds
+
+
+def _labelled_bonds(atoms: ase.Atoms, spec: TableSpec, labels: list[str]) -> list[Bonds]:
     lengths = [b.length if b.length is not None else _shortest(atoms) for b in spec.bonds]
     cutoff = max([CLOSEST, *((1 + STRETCH) * length for length in lengths)])
     i, j, distance, shift = _neighbours(atoms, cutoff)
@@ -61,56 +86,79 @@ def find_bonds(atoms: ase.Atoms, spec: TableSpec) -> list[tuple[Bond, np.ndarray
     kind = misfit.argmin(axis=0) if i.size else np.zeros(0, int)
     bonded = np.isfinite(misfit.min(axis=0)) if i.size else np.zeros(0, bool)
 
-    bonds, touched = [], set()
+    bonds = []
     for row, bond in enumerate(spec.bonds):
         chosen = bonded & (kind == row)
         if bond.pair[0] == bond.pair[1]:
             chosen &= _first_half(i, j, shift)
-        touched |= set(i[chosen]) | set(j[chosen])
         if chosen.any():
             bonds.append((bond, i[chosen], j[chosen], shift[chosen]))
-    alone = sorted(set(range(len(atoms))) - touched)
-    if alone and spec.bonds:
+    return bonds
+
+
+def _check_lengths(spec: TableSpec, labels: list[str], count: np.ndarray, atoms: ase.Atoms) -> None:
+    alone = np.flatnonzero(count == 0)
+    if alone.size and spec.bonds:
         wanted = ", ".join(
-            f"{b.pair[0]}-{b.pair[1]} {length:.3f} Å" for b, length in zip(spec.bonds, lengths, strict=True)
+            f"{b.pair[0]}-{b.pair[1]} {b.length if b.length is not None else _shortest(atoms):.3f} Å"
+            for b in spec.bonds
         )
         stretch = max(_stretch(bond, spec) for bond in spec.bonds)
         raise ValueError(
             f"Every atom must have a neighbour within ±{stretch:.0%} of a bond length of table {spec.name} ({wanted}), "
             f"but atom {alone[0]} ({labels[alone[0]]}) has none."
         )
-    return bonds
 
 
-def find_mixed_bonds(atoms: ase.Atoms, spec: TableSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each bond of an alloy's network once, whatever species its ends hold.
+def find_mixed_bonds(
+    atoms: ase.Atoms, spec: TableSpec, *, may_miss: bool = False
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], list[Bonds]]:
+    """Each bond of an alloy's network once, whatever species its ends hold, and those to hydrogen.
+
+    Args:
+        atoms: Structure.
+        spec: Meaning of the table.
+        may_miss: Whether atoms may have fewer than four neighbours; those in the outermost layers of a slab may in any
+            case (array "layer"; without it all atoms of a structure that ends).
 
     Returns:
-        i (bond,), j (bond,), shift (bond, 3): two atoms bond where their distance is within ±15 % of one of the
-        table's lengths.
+        The network: i (bond,), j (bond,), shift (bond, 3); two atoms bond where their distance is within ±15 % of one
+        of the table's lengths. And the bonds between hydrogen and a site of this label, as `find_bonds` gives them.
 
     Raises:
         ValueError: an atom's label is not in the table, two atoms are closer than 1 Å, or an atom has other than four
-            neighbours (in the outermost layers of a slab: more than four).
+            neighbours (hydrogen: one).
     """
-    known_labels(atoms, spec)
-    lengths = [bond.length for bond in spec.bonds]
+    labels = known_labels(atoms, spec)
+    heavy = np.array(labels) != HYDROGEN
+    network = [bond for bond in spec.bonds if HYDROGEN not in bond.pair]
+    lengths = [bond.length for bond in network]
     i, j, distance, shift = _neighbours(atoms, (1 + STRETCH) * max(lengths))
-    bonded = (distance > (1 - STRETCH) * min(lengths)) & _first_half(i, j, shift)
+    bonded = (distance > (1 - STRETCH) * min(lengths)) & _first_half(i, j, shift) & heavy[i] & heavy[j]
     i, j, shift = i[bonded], j[bonded], shift[bonded]
-    _check_tetrahedral(atoms, np.bincount(np.concatenate([i, j]), minlength=len(atoms)))
-    return i, j, shift
-
-
-def _check_tetrahedral(atoms: ase.Atoms, count: np.ndarray) -> None:
+    hydrogen = [found for found in _labelled_bonds(atoms, spec, labels) if HYDROGEN in found[0].pair]
+    ends = [np.concatenate([a, b]) for a, b in ((i, j), *((a, b) for _, a, b, _ in hydrogen))]
+    count = np.bincount(np.concatenate(ends), minlength=len(atoms))
     layer = atoms.arrays.get("layer", np.zeros(len(atoms), int))
     surface = (layer == layer.min()) | (layer == layer.max())
-    may_miss = surface if not atoms.pbc.all() else np.zeros(len(atoms), bool)
-    wrong = np.flatnonzero(np.where(may_miss, count > 4, count != 4))
+    missing = surface if not atoms.pbc.all() else np.zeros(len(atoms), bool)
+    number = dict(spec.neighbours) or {species: 4 for species in spec.species}
+    _check_neighbours(number, labels, count, np.full(len(atoms), True) if may_miss else missing)
+    return (i, j, shift), hydrogen
+
+
+def _check_neighbours(number: dict[str, int], labels: list[str], count: np.ndarray, may_miss: np.ndarray) -> None:
+    """`number` of neighbours of each label, if any; `may_miss` (atom,): where fewer are no error."""
+    if not number:
+        return
+    expected = np.array([number[label] for label in labels])
+    wrong = np.flatnonzero((count > expected) | ((count < expected) & ~may_miss))
     if wrong.size:
-        found = ", ".join(f"atom {at} ({atoms.symbols[at]}) has {count[at]}" for at in wrong[:3])
+        found = ", ".join(f"atom {at} ({labels[at]}) has {count[at]}" for at in wrong[:3])
         more = f" and {wrong.size - 3} more are wrong" if wrong.size > 3 else ""
-        raise ValueError(f"Every atom must have 4 neighbours, but {found}{more}.")
+        few = "; a number for `dangling_shift` allows fewer" if (count[wrong] < expected[wrong]).all() else ""
+        wanted = ", ".join(f"{n} ({species})" for species, n in number.items()) if HYDROGEN in number else "4"
+        raise ValueError(f"Every atom must have {wanted} neighbours, but {found}{more}{few}.")
 
 
 def _neighbours(atoms: ase.Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
