@@ -120,11 +120,14 @@ def profile_band(
         depth: Monolayers from the surface, ascending, (layer,).
         spacing: Distance of two monolayers, Å.
         posterior: Draws; None: those of the Gaussian of the fit's covariance.
+
+    Raises:
+        ValueError: the fit has not measured a parameter, and there are no draws.
     """
     rng = np.random.default_rng([result.problem.seed, 2])
     transform = make_transform(result.problem.parameters)
     x = np.array([result.values[n] for n in result.names])
-    drawn = rng.multivariate_normal(x, result.covariance, PRIOR_DRAWS) if posterior is None else posterior.draws
+    drawn = _gaussian_draws(x, result, rng) if posterior is None else posterior.draws
     drawn = np.clip(drawn, transform.lower, transform.upper)  # a Gaussian knows no bounds
     of = jax.jit(jax.vmap(lambda x: jnp.asarray(profile(_values(result, x), depth))))
     before = np.asarray(of(jnp.asarray([draw_from_prior(transform, rng) for _ in range(PRIOR_DRAWS)])))
@@ -148,6 +151,18 @@ def profile_band(
     return ProfileBand(
         depth, np.asarray(of(jnp.asarray(x[None])))[0], error, before.mean(axis=0), prior_error, share, report
     )
+
+
+def _gaussian_draws(x: np.ndarray, result: FitResult, rng: np.random.Generator) -> np.ndarray:
+    """Draws from the Gaussian of the covariance, (draw, parameter)."""
+    unmeasured = [n for n, c in zip(result.names, np.diagonal(result.covariance), strict=True) if not np.isfinite(c)]
+    if unmeasured:
+        raise ValueError(f"Argument `result` must have measured every parameter, but not {', '.join(unmeasured)}.")
+    sigma = np.sqrt(np.diagonal(result.covariance))
+    correlation = result.covariance / np.outer(
+        sigma, sigma
+    )  # numbers of one size: gains and lattice constants differ by 1e7
+    return x + sigma * rng.multivariate_normal(np.zeros(x.size), (correlation + correlation.T) / 2, PRIOR_DRAWS)
 
 
 def _values(result: FitResult, x: jax.Array) -> dict[str, Any]:
