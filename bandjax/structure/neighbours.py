@@ -95,8 +95,21 @@ def find_mixed_bonds(atoms: ase.Atoms, spec: TableSpec) -> tuple[np.ndarray, np.
     """
     known_labels(atoms, spec)
     lengths = [bond.length for bond in spec.bonds]
-    i, j, distance, shift = _neighbours(atoms, (1 + STRETCH) * max(lengths))
-    bonded = (distance > (1 - STRETCH) * min(lengths)) & _first_half(i, j, shift)
+    return find_network(atoms, min(lengths), max(lengths))
+
+
+def find_network(atoms: ase.Atoms, shortest: float, longest: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each bond of a tetrahedral network once: pairs from 15 % below `shortest` to 15 % above `longest`, in Å.
+
+    Returns:
+        i (bond,), j (bond,), shift (bond, 3): atom j in the cell `shift` away is bonded to atom i.
+
+    Raises:
+        ValueError: two atoms are closer than 1 Å, or an atom has other than four neighbours (in the outermost layers of
+            a slab: more than four).
+    """
+    i, j, distance, shift = _neighbours(atoms, (1 + STRETCH) * longest)
+    bonded = (distance > (1 - STRETCH) * shortest) & _first_half(i, j, shift)
     i, j, shift = i[bonded], j[bonded], shift[bonded]
     _check_tetrahedral(atoms, np.bincount(np.concatenate([i, j]), minlength=len(atoms)))
     return i, j, shift
