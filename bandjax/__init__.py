@@ -34,14 +34,18 @@ from bandjax.spectrum import (
     velocities,
 )
 from bandjax.structure import (
+    DESCRIPTORS,
     alloy,
     cubic_lattice,
     depth_below_surface,
+    environment,
     erf_profile,
     exponential_potential,
     graded,
     graphene,
+    keating,
     linear_potential,
+    relax,
     slab,
     square_lattice,
     stack_positions,
@@ -52,6 +56,7 @@ from bandjax.structure import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "DESCRIPTORS",
     "FitResult",
     "FreeWeights",
     "Instrument",
@@ -68,6 +73,7 @@ __all__ = [
     "density_of_states",
     "depth_below_surface",
     "effective_masses",
+    "environment",
     "erf_profile",
     "exponential_potential",
     "fit",
@@ -77,6 +83,7 @@ __all__ = [
     "graphene",
     "instrument_parameters",
     "k_path",
+    "keating",
     "linear_potential",
     "list_parameters",
     "load_parameters",
@@ -84,6 +91,7 @@ __all__ = [
     "plan_image",
     "read",
     "read_result",
+    "relax",
     "result_dataset",
     "slab",
     "spectral_function",

@@ -46,7 +46,9 @@ DESCRIPTORS: tuple[tuple[str, str], ...] = (
 )
 DECAY = 0.5  # Å, λ: how sharply the nearest interface wins
 FARTHEST = 50.0  # Å, D_max: what D tends to where there is no interface
-PLANE = 0.3  # Å, w: bonds this near in height count as one plane; relaxed planes are flatter, the next one is 1.4 Å away
+PLANE = (
+    0.3  # Å, w: bonds this near in height count as one plane; relaxed planes are flatter, the next one is 1.4 Å away
+)
 
 
 class Environment(NamedTuple):
@@ -101,8 +103,8 @@ def environment(
             the cubic ⟨111⟩ directions.
     """
     field = field if isinstance(field, ForceField) else keating(field)
-    network = network_of(atoms, field)
     weights = species_weights(atoms, field.species, field.mixing, composition)
+    network = network_of(atoms, field)
     leaves = [x for x in (positions, cell, composition, field.length) if x is not None]
     dtype = jnp.result_type(*(jnp.asarray(x) for x in leaves))
     positions = jnp.asarray(atoms.positions if positions is None else positions, dtype)
@@ -168,7 +170,7 @@ def _environment(
     bond = mean(jnp.concatenate([length, length]))
     off = jnp.concatenate([length, length]) - bond[start]
     chi = weights @ frame.chi.astype(dtype)
-    reference = bond_constants(field, weights, network)[0]
+    reference = bond_constants(field, weights[network.i], weights[network.j])[0]
     filled = jnp.where(mixes, c, fractions[0])  # the common anion counts as the mean of its neighbours
     return Environment(
         c,

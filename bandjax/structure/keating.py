@@ -44,16 +44,20 @@ class ForceField:
     beta: jax.Array  # eV/Å², likewise
     species: tuple[str, ...] = dataclasses.field(metadata={"static": True})
     mixing: tuple[str, str] = dataclasses.field(metadata={"static": True})  # whose fraction the composition is
-    lengths: tuple[float, float] = dataclasses.field(metadata={"static": True})  # Å; two atoms bond within ±15 % of them
+    lengths: tuple[float, float] = dataclasses.field(
+        metadata={"static": True}
+    )  # Å; two atoms bond within ±15 % of them
 
 
 class Network(NamedTuple):
-    """Which atoms bond and which bonds meet; integers."""
+    """Which atoms bond."""
 
-    i: np.ndarray  # (bond,)
+    i: np.ndarray  # (bond,), each bond once
     j: np.ndarray  # (bond,), in the cell `shift` away from that of i
     shift: np.ndarray  # (bond, 3)
-    angles: np.ndarray  # (2, angle): pairs of directed bonds of one atom; b is i → j, b + (number of bonds) is j → i
+    neighbour: np.ndarray  # (atom, 4), the same both ways; the atom itself where there is none
+    neighbour_shift: np.ndarray  # (atom, 4, 3)
+    present: np.ndarray  # (atom, 4), bool
 
 
 def keating(materials: str | tuple[str, str]) -> ForceField:
@@ -102,17 +106,23 @@ def network_of(atoms: ase.Atoms, field: ForceField) -> Network:
     if alone:
         raise ValueError(f"Every atom must have a neighbour, but atom {alone[0]} ({atoms.symbols[alone[0]]}) has none.")
     mixes = np.isin(atoms.get_chemical_symbols(), field.mixing)
-    if not set(field.species) <= set(field.mixing) and (mixes[i] == mixes[j]).any():  # compounds: a common anion at one end
+    if (
+        not set(field.species) <= set(field.mixing) and (mixes[i] == mixes[j]).any()
+    ):  # compounds: a common anion at one end
         a, b = (int(ends[np.argmax(mixes[i] == mixes[j])]) for ends in (i, j))
         raise ValueError(
             f"Every bond must have force constants, but atoms {a} ({atoms.symbols[a]}) and {b} ({atoms.symbols[b]}) are "
             "neighbours."
         )
     order = np.argsort(start, kind="stable")
-    pairs = []
-    for bonds in np.split(order, np.cumsum(np.bincount(start, minlength=len(atoms)))[:-1]):
-        pairs += [(b, c) for at, b in enumerate(bonds) for c in bonds[at + 1 :]]
-    return Network(i, j, shift, np.array(pairs, int).reshape(-1, 2).T)
+    count = np.bincount(start, minlength=len(atoms))
+    slot = start[order], np.arange(len(start)) - np.repeat(np.cumsum(count) - count, count)
+    neighbour = np.repeat(np.arange(len(atoms))[:, None], 4, axis=1)
+    neighbour_shift, present = np.zeros((len(atoms), 4, 3), int), np.zeros((len(atoms), 4), bool)
+    neighbour[slot] = np.concatenate([j, i])[order]
+    neighbour_shift[slot] = np.concatenate([shift, -shift])[order]
+    present[slot] = True
+    return Network(i, j, shift, neighbour, neighbour_shift, present)
 
 
 def species_weights(
@@ -143,22 +153,31 @@ def species_weights(
     return jnp.where(np.isin(symbols, mixing)[:, None], mixed, labels)
 
 
-def bond_constants(
-    field: ForceField, weights: ArrayLike, network: Network
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Length, α and β of each bond, bilinear in the weights of its ends, shape (bond,) each."""
-    wi, wj = weights[network.i], weights[network.j]
-    return tuple(jnp.einsum("ba,ac,bc->b", wi, x, wj) for x in (field.length, field.alpha, field.beta))
+def bond_constants(field: ForceField, wi: jax.Array, wj: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Length, α and β of bonds whose ends hold the species `wi` and `wj`, shape (…, species)."""
+    return tuple(jnp.einsum("...a,ac,...c->...", wi, x, wj) for x in (field.length, field.alpha, field.beta))
 
 
-def keating_energy(
-    vectors: jax.Array, angles: ArrayLike, length: jax.Array, alpha: jax.Array, beta: jax.Array
-) -> jax.Array:
-    """Energy in eV of bond vectors in Å, shape (bond, 3), with the constants of each bond."""
-    stretch = 3 * alpha / (8 * length**2) * (jnp.sum(vectors**2, axis=1) - length**2) ** 2
-    directed = jnp.concatenate([vectors, -vectors])
-    b, c = angles
-    d, root = jnp.concatenate([length, length]), jnp.sqrt(jnp.concatenate([beta, beta]))
-    product = d[b] * d[c]
-    bend = 3 * root[b] * root[c] / (8 * product) * (jnp.sum(directed[b] * directed[c], axis=1) + product / 3) ** 2
-    return jnp.sum(stretch) + jnp.sum(bend)
+class Springs(NamedTuple):
+    """E = Σ K (r_b·r_c − T)² over all pairs (b, c) of an atom's bonds, b = c included."""
+
+    stiffness: jax.Array  # K in eV/Å⁴, (atom, 4, 4); 0 where a bond is missing
+    target: jax.Array  # T in Å², (atom, 4, 4): d² for b = c, else −d_b d_c/3
+
+
+def springs_of(field: ForceField, weights: jax.Array, network: Network) -> Springs:
+    """The terms of the energy; a bond comes at both its ends and an angle in both orders, so that each has half."""
+    wj = weights[network.neighbour]
+    wi = jnp.broadcast_to(weights[:, None], wj.shape)
+    # a missing bond has constants of no meaning, but none that divide by zero
+    d, alpha, beta = (jnp.where(network.present, x, 1.0) for x in bond_constants(field, wi, wj))
+    product, same = d[:, :, None] * d[:, None, :], jnp.eye(4, dtype=d.dtype)
+    root = jnp.sqrt(beta)
+    constant = jnp.where(same > 0, alpha[:, :, None], root[:, :, None] * root[:, None, :])
+    both = network.present[:, :, None] & network.present[:, None, :]
+    return Springs(jnp.where(both, 3 * constant / (16 * product), 0.0), product * (4 * same - 1) / 3)
+
+
+def keating_energy(vectors: jax.Array, springs: Springs) -> jax.Array:
+    """Energy in eV of the bond vectors of each atom in Å, shape (atom, 4, 3)."""
+    return jnp.sum(springs.stiffness * (jnp.einsum("nbx,ncx->nbc", vectors, vectors) - springs.target) ** 2)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import ase
+import ase.neighborlist
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,17 +24,19 @@ from bandjax import checks
 from bandjax.structure.keating import (
     ForceField,
     Network,
-    bond_constants,
     keating,
     keating_energy,
     network_of,
     species_weights,
+    springs_of,
 )
 
 FREE = ("positions", "growth", "isotropic", "cell")
 REACH_OF_HYDROGEN = 2.0  # Å; hydrogen follows the nearest atom within
 _SYMMETRIC = [np.eye(3)[[m]].T @ np.eye(3)[[m]] for m in range(3)]
-_SYMMETRIC += [np.eye(3)[[a]].T @ np.eye(3)[[b]] + np.eye(3)[[b]].T @ np.eye(3)[[a]] for a, b in ((1, 2), (0, 2), (0, 1))]
+_SYMMETRIC += [
+    np.eye(3)[[a]].T @ np.eye(3)[[b]] + np.eye(3)[[b]].T @ np.eye(3)[[a]] for a, b in ((1, 2), (0, 2), (0, 1))
+]
 
 
 class Relaxed(NamedTuple):
@@ -101,11 +104,11 @@ def relax(
     _check_periodic(atoms, free)
     heavy, host = _hosts(atoms)
     skeleton = atoms[heavy]
-    network = network_of(skeleton, field)
     if composition is not None:
         checks.shape_is("composition", composition, (len(atoms),))
         composition = jnp.asarray(composition)[heavy]
     weights = species_weights(skeleton, field.species, field.mixing, composition)
+    network = network_of(skeleton, field)
 
     leaves = [x for x in (positions, cell, composition, field.length, field.alpha, field.beta) if x is not None]
     dtype = jnp.result_type(*(jnp.asarray(x) for x in leaves))
@@ -118,11 +121,10 @@ def relax(
     if tolerance is None:
         tolerance = float(jnp.finfo(dtype).eps) ** (2 / 3)
 
-    constants = [x.astype(dtype) for x in bond_constants(field, jnp.asarray(weights, dtype), network)]
+    field = jax.tree.map(lambda x: x.astype(dtype), field)
     mobile = jnp.asarray(~still[heavy], dtype)[:, None]
-    found = _relax(network, start[heavy], cell, constants, mobile, tolerance, max_steps, free)
-    moved = found.positions - start[heavy]
-    found = found._replace(positions=(start + moved[host]).at[heavy].set(found.positions))
+    chosen = _Chosen(network, heavy, host, *_strains(free))
+    found = _relax(chosen, start, cell, field, jnp.asarray(weights, dtype), mobile, tolerance, max_steps)
     if checks.is_concrete(found) and not bool(found.converged):
         raise ValueError(
             f"The relaxation must bring the largest force below {tolerance:.1e} eV/Å, but after {int(found.steps)} steps it is "
@@ -149,42 +151,68 @@ def _hosts(atoms: ase.Atoms) -> tuple[np.ndarray, np.ndarray]:
     hydrogen = np.flatnonzero(atoms.symbols == "H")
     heavy = np.setdiff1d(np.arange(len(atoms)), hydrogen)
     if not heavy.size:
-        raise ValueError(f"Argument `atoms` must hold atoms to relax, but is {atoms.get_chemical_formula() or 'empty'}.")
+        raise ValueError(
+            f"Argument `atoms` must hold atoms to relax, but is {atoms.get_chemical_formula() or 'empty'}."
+        )
     host = np.zeros(len(atoms), int)
     host[heavy] = np.arange(heavy.size)
+    i, j, distance = (
+        ase.neighborlist.neighbor_list("ijd", atoms, REACH_OF_HYDROGEN) if hydrogen.size else (heavy[:0],) * 3
+    )
     for at in hydrogen:
-        distances = atoms.get_distances(at, heavy, mic=True)
-        if distances.min() > REACH_OF_HYDROGEN:
-            raise ValueError(f"Every hydrogen atom must be bound to another, but atom {at} has none within {REACH_OF_HYDROGEN} Å.")
-        host[at] = int(distances.argmin())
+        bound = np.flatnonzero((i == at) & ~np.isin(j, hydrogen))
+        if not bound.size:
+            raise ValueError(
+                f"Every hydrogen atom must be bound to another, but atom {at} has none within {REACH_OF_HYDROGEN} Å."
+            )
+        host[at] = host[j[bound[distance[bound].argmin()]]]
     return heavy, host
 
 
-def _strains(free: str, cell: jax.Array) -> jax.Array:
-    """The tensors B_m, shape (strain, 3, 3)."""
-    if free == "growth":  # r → r + e_m (n·r) leaves whatever is perpendicular to the normal n where it is
-        normal = jnp.cross(cell[0], cell[1])
-        return jnp.eye(3, dtype=cell.dtype)[:, :, None] * (normal / jnp.linalg.norm(normal))
-    basis = {"positions": np.zeros((0, 3, 3)), "isotropic": np.eye(3)[None], "cell": np.stack(_SYMMETRIC)}
-    return jnp.asarray(basis[free], cell.dtype)
+class _Chosen(NamedTuple):
+    """What is found once."""
+
+    network: Network
+    heavy: np.ndarray  # the atoms that are no hydrogen
+    host: np.ndarray  # for each atom, the place among those of the one that it moves with
+    strains: np.ndarray  # B_m in fixed directions, (6, 3, 3); zeros where there are less
+    along: np.ndarray  # how much of x_m nᵀ each B_m has besides, n the normal of the first two cell vectors, (6,)
 
 
-@jax.jit(static_argnames="free")
+def _strains(free: str) -> tuple[np.ndarray, np.ndarray]:
+    """Always six, so that one compiled program serves all choices."""
+    strains, along = np.zeros((6, 3, 3)), np.zeros(6)
+    if free == "growth":  # r → r + x (n·r) leaves whatever is perpendicular to n where it is
+        along[:3] = 1
+    elif free == "isotropic":
+        strains[0] = np.eye(3)
+    elif free == "cell":
+        for m, (a, b) in enumerate(((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))):
+            strains[m, a, b] = strains[m, b, a] = 1
+    return strains, along
+
+
+@jax.jit
 def _relax(
-    network: Network,
-    start: jax.Array,
+    chosen: _Chosen,
+    everything: jax.Array,
     cell: jax.Array,
-    constants: list[jax.Array],
+    field: ForceField,
+    weights: jax.Array,
     mobile: jax.Array,
     tolerance: float,
     max_steps: int,
-    free: str,
 ) -> Relaxed:
-    strains = _strains(free, cell)
-    vectors = start[network.j] + network.shift.astype(cell.dtype) @ cell - start[network.i]
+    network, start = chosen.network, everything[chosen.heavy]
+    normal = jnp.cross(cell[0], cell[1])
+    normal = normal / jnp.linalg.norm(normal)
+    towards = jnp.tile(jnp.eye(3, dtype=cell.dtype), (2, 1)) * chosen.along[:, None]
+    strains = (chosen.strains + towards[:, :, None] * normal).astype(cell.dtype)
+    springs = springs_of(field, weights, network)
+    vectors = start[network.neighbour] + network.neighbour_shift.astype(cell.dtype) @ cell - start[:, None]
     # a strain moves all atoms: in this unit its stiffness is like that of one of them
     unit = 1 / jnp.sqrt(jnp.sum(vectors**2))
-    bond = jnp.max(constants[1]) * jnp.max(constants[0]) ** 2
+    bond = jnp.max(springs.stiffness * springs.target**2)
 
     def deformation(s: jax.Array) -> jax.Array:
         return jnp.eye(3, dtype=cell.dtype) + jnp.einsum("m,mab->ab", s * unit, strains)
@@ -197,8 +225,8 @@ def _relax(
     def energy(x: jax.Array) -> jax.Array:
         u, s = parts(x)
         # differences of displacements, not of positions: no digits are lost in large cells
-        now = (vectors + u[network.j] - u[network.i]) @ deformation(s).T
-        return keating_energy(now, network.angles, *constants)
+        now = (vectors + u[network.neighbour] - u[:, None]) @ deformation(s).T
+        return keating_energy(now, springs)
 
     gradient = jax.grad(energy)
 
@@ -216,7 +244,8 @@ def _relax(
     u, s = parts(x)
     u = jnp.where(jnp.all(mobile > 0), u - u[0], u)
     deform = deformation(s)
-    positions = start[0] + (start - start[0] + u) @ deform.T
+    moved = start[0] + (start - start[0] + u) @ deform.T - start
+    positions = everything + moved[chosen.host]
     return Relaxed(positions, cell @ deform.T, value, force, steps, force <= tolerance)
 
 

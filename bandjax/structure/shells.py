@@ -12,7 +12,7 @@ from bandjax import checks
 from bandjax.structure.keating import Network
 
 _BEYOND_THIRD = (np.sqrt(11) + np.sqrt(19)) / 8  # of a; halfway between the two kinds of atoms three bonds away
-LEAST_COSINE = 0.85  # of a bond and its direction: 32°, more than any strain bends, less than half the angle between two
+LEAST_COSINE = 0.9  # of a bond and its direction: 26°, more than strain bends it, less than half the angle between two
 _TETRAHEDRON = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)
 
 Shell = tuple[np.ndarray, np.ndarray, np.ndarray]  # i (pair,), j (pair,), shift of j (pair, 3)
