@@ -7,8 +7,8 @@ With bond vectors r_b and r_c of the same atom, reference lengths d and force co
 A crystal of lattice constant a has C11 = (α + 3β)/a, C12 = (α − β)/a and C44 = 4αβ/((α + β) a), hence Keating's relation
 2 C44 (C11 + C12) = (C11 − C12)(C11 + 3 C12). Here α = a (C11 + 3 C12)/4 and β = a (C11 − C12)/4 come from the measured
 C11 and C12 of `materials/elastic.py` (Si: 48.5 and 13.8 N/m), so that a biaxially strained layer of one material relaxes,
-to first order, as continuum elasticity says; C44 is then a prediction: good for Si and Ge, 10 % low for GaAs, whose
-Coulomb forces (Martin's) are left out.
+to first order, as continuum elasticity says; C44 is then a prediction: good for Si and Ge, 11 % low for GaAs and
+18 % for InAs, whose Coulomb forces are left out.
 
 Sites may hold a fraction of the second material: d, α and β of a bond are bilinear in the fractions of its ends, as
 hoppings are in `hamiltonian/composition.py`. A bond between two different elements (Si-Ge) has the means of the two.
