@@ -8,6 +8,7 @@ from bandjax.structure.keating import ForceField, keating
 from bandjax.structure.neighbours import find_bonds, find_mixed_bonds, site_labels
 from bandjax.structure.potential import depth_below_surface, exponential_potential, linear_potential
 from bandjax.structure.relax import Relaxed, relax
+from bandjax.structure.rough import island, stepped
 from bandjax.structure.stacks import graded, slab, superlattice
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "find_mixed_bonds",
     "graded",
     "graphene",
+    "island",
     "keating",
     "linear_potential",
     "relax",
@@ -33,6 +35,7 @@ __all__ = [
     "slab",
     "square_lattice",
     "stack_positions",
+    "stepped",
     "superlattice",
     "zincblende",
 ]
