@@ -7,6 +7,7 @@ import numpy as np
 from bandjax.materials import Bond, TableSpec
 
 CLOSEST = 1.0  # Å; no two atoms of a solid are nearer
+ALLOW = "; a number for `dangling_shift` allows fewer"
 STRETCH = 0.15  # a pair bonds when its distance is within ±15 % of the bond's reference length: strains of a few
 # per cent pass, the second neighbours of every lattice here (≥ 41 % farther) do not
 HYDROGEN = "H"
@@ -131,23 +132,52 @@ def find_mixed_bonds(
     """
     labels = known_labels(atoms, spec)
     heavy = np.array(labels) != HYDROGEN
-    network = [bond for bond in spec.bonds if HYDROGEN not in bond.pair]
-    lengths = [bond.length for bond in network]
-    i, j, distance, shift = _neighbours(atoms, (1 + STRETCH) * max(lengths))
-    bonded = (distance > (1 - STRETCH) * min(lengths)) & _first_half(i, j, shift) & heavy[i] & heavy[j]
+    lengths = [bond.length for bond in spec.bonds if HYDROGEN not in bond.pair]
+    i, j, shift = _bonded(atoms, min(lengths), max(lengths))
+    bonded = heavy[i] & heavy[j]
     i, j, shift = i[bonded], j[bonded], shift[bonded]
     hydrogen = [found for found in _labelled_bonds(atoms, spec, labels) if HYDROGEN in found[0].pair]
     ends = [np.concatenate([a, b]) for a, b in ((i, j), *((a, b) for _, a, b, _ in hydrogen))]
     count = np.bincount(np.concatenate(ends), minlength=len(atoms))
-    layer = atoms.arrays.get("layer", np.zeros(len(atoms), int))
-    surface = (layer == layer.min()) | (layer == layer.max())
-    missing = surface if not atoms.pbc.all() else np.zeros(len(atoms), bool)
     number = dict(spec.neighbours) or {species: 4 for species in spec.species}
-    _check_neighbours(number, labels, count, np.full(len(atoms), True) if may_miss else missing)
+    _check_neighbours(number, labels, count, np.full(len(atoms), True) if may_miss else _outermost(atoms))
     return (i, j, shift), hydrogen
 
 
-def _check_neighbours(number: dict[str, int], labels: list[str], count: np.ndarray, may_miss: np.ndarray) -> None:
+def find_network(atoms: ase.Atoms, shortest: float, longest: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each bond of a tetrahedral network once: pairs from 15 % below `shortest` to 15 % above `longest`, in Å.
+
+    Returns:
+        i (bond,), j (bond,), shift (bond, 3): atom j in the cell `shift` away is bonded to atom i.
+
+    Raises:
+        ValueError: two atoms are closer than 1 Å, or an atom has other than four neighbours (in the outermost layers of
+            a slab: more than four).
+    """
+    i, j, shift = _bonded(atoms, shortest, longest)
+    labels = list(atoms.symbols)
+    count = np.bincount(np.concatenate([i, j]), minlength=len(atoms))
+    _check_neighbours(dict.fromkeys(labels, 4), labels, count, _outermost(atoms), hint="")
+    return i, j, shift
+
+
+def _bonded(atoms: ase.Atoms, shortest: float, longest: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of a tetrahedral network, not counted: i, j, shift."""
+    i, j, distance, shift = _neighbours(atoms, (1 + STRETCH) * longest)
+    bonded = (distance > (1 - STRETCH) * shortest) & _first_half(i, j, shift)
+    return i[bonded], j[bonded], shift[bonded]
+
+
+def _outermost(atoms: ase.Atoms) -> np.ndarray:
+    """Atoms of the outermost layers of a slab, whose bonds may dangle, (atom,)."""
+    layer = atoms.arrays.get("layer", np.zeros(len(atoms), int))
+    surface = (layer == layer.min()) | (layer == layer.max())
+    return surface if not atoms.pbc.all() else np.zeros(len(atoms), bool)
+
+
+def _check_neighbours(
+    number: dict[str, int], labels: list[str], count: np.ndarray, may_miss: np.ndarray, *, hint: str = ALLOW
+) -> None:
     """`number` of neighbours of each label, if any; `may_miss` (atom,): where fewer are no error."""
     if not number:
         return
@@ -156,7 +186,7 @@ def _check_neighbours(number: dict[str, int], labels: list[str], count: np.ndarr
     if wrong.size:
         found = ", ".join(f"atom {at} ({labels[at]}) has {count[at]}" for at in wrong[:3])
         more = f" and {wrong.size - 3} more are wrong" if wrong.size > 3 else ""
-        few = "; a number for `dangling_shift` allows fewer" if (count[wrong] < expected[wrong]).all() else ""
+        few = hint if (count[wrong] < expected[wrong]).all() else ""
         wanted = ", ".join(f"{n} ({species})" for species, n in number.items()) if HYDROGEN in number else "4"
         raise ValueError(f"Every atom must have {wanted} neighbours, but {found}{more}{few}.")
 
