@@ -52,7 +52,9 @@ def vectors(model, count=3):
     return rng.normal(size=(count, model.n_orbital)) + 1j * rng.normal(size=(count, model.n_orbital))
 
 
-@pytest.mark.parametrize("model", [mixed, free_slab], ids=["alloy", "slab with spin"])
+@pytest.mark.parametrize(
+    "model", [pytest.param(mixed, marks=pytest.mark.slow), free_slab], ids=["alloy", "slab with spin"]
+)
 def test_the_sparse_product_is_that_of_the_full_matrix(model):
     model = model()
     v, k = vectors(model), jnp.asarray(K[1])
@@ -83,6 +85,7 @@ integrals = [
 """
 
 
+@pytest.mark.slow
 def test_atoms_with_fewer_orbitals_are_padded(tmp_path):
     """One orbital on X, four on Y."""
     (tmp_path / "unequal.toml").write_text(UNEQUAL, encoding="utf-8")
@@ -137,7 +140,7 @@ def test_tolerance_bounds_the_error():
         assert tolerance / 100 < error < tolerance
 
 
-@pytest.mark.parametrize("width", [0.05, 0.2])
+@pytest.mark.parametrize("width", [pytest.param(0.05, marks=pytest.mark.slow), 0.2])
 def test_the_jackson_kernel_has_the_stated_width(width):
     """Positive, of weight 1, and of standard deviation σ at every energy but the last few σ of the window."""
     plan = Expansion(-13.0, 12.0, 2 * int(np.ceil(np.pi * 12.5 / width / 2)))
@@ -154,6 +157,7 @@ def test_the_jackson_kernel_has_the_stated_width(width):
     np.testing.assert_allclose(spread, width, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_unfolding_by_expansion():
     small = zincblende("Si", 5.5)
     options = {"eta": ETA, "resolve": "orbital"}
@@ -162,6 +166,29 @@ def test_unfolding_by_expansion():
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * float(expected.max()))
 
 
+def test_derivatives_of_moments():
+    """The recursion run backwards is the transpose of the tangents, and both follow a central difference."""
+    h, k, rng = sparse_hamiltonian(mixed()), jnp.asarray(K[1]), np.random.default_rng(3)
+    arrays = (h.onsite / 20, h.hopping / 20, bond_phases(h, k), to_channels(mixed(), k, vectors(mixed(), 2)))
+    d = tuple(jnp.asarray(0.1 * rng.normal(size=np.shape(a))) for a in arrays)
+    d = (d[0] + jnp.swapaxes(d[0], 1, 2), arrays[1] * 0.3, jnp.zeros_like(d[2]), d[3])  # H stays Hermitian
+    weight = rng.normal(size=(12, 2))
+
+    @jax.jit
+    def f(t):
+        onsite, hopping, phase, x = (a + t * b for a, b in zip(arrays, d, strict=True))
+        return jnp.sum(weight * chebyshev_moments(h._replace(onsite=onsite, hopping=hopping), phase, x, 12))
+
+    reverse, (_, forward) = jax.jit(jax.grad(f))(0.0), jax.jit(lambda t: jax.jvp(f, (t,), (1.0,)))(0.0)
+    step = 1e-4
+    difference = (f(step) - f(-step)) / (2 * step)
+    assert abs(difference) > 0.1
+    np.testing.assert_allclose([forward, reverse], difference, rtol=1e-6)
+    with pytest.raises(TypeError, match="first derivative only"):
+        jax.grad(jax.grad(f))(0.0)
+
+
+@pytest.mark.slow
 def test_derivatives():
     """Forward = reverse = central difference, at Γ too; in composition, positions, cell, k, energy, width, amplitude."""
     rng = np.random.default_rng(1)
@@ -181,8 +208,6 @@ def test_derivatives():
     difference = (f(step) - f(-step)) / (2 * step)
     assert abs(difference) > 0.1
     np.testing.assert_allclose([forward, reverse], difference, rtol=1e-6)
-    with pytest.raises(TypeError, match="first derivative only"):
-        jax.grad(jax.grad(f))(0.0)
 
 
 def gradient_of_moments(count):
@@ -196,12 +221,14 @@ def gradient_of_moments(count):
     return jax.jit(jax.grad(f, (0, 1, 2, 3))).lower(h.onsite / 20, h.hopping / 20, phase, x).compile()
 
 
+@pytest.mark.slow
 def test_a_gradient_does_not_store_the_recursion():
     few, many = (gradient_of_moments(count).memory_analysis().temp_size_in_bytes for count in (20, 400))
     vector = mixed().n_orbital * 2 * 64 * 8  # bytes
     assert many - few < 190 * vector / 4  # the moments grow, which are a vector's 40th here; 190 vectors are not stored
 
 
+@pytest.mark.slow
 def test_a_trace_by_random_vectors():
     """Within four standard errors of the exact trace, by their own spread; other keys differ."""
     small = expansion()
@@ -215,6 +242,7 @@ def test_a_trace_by_random_vectors():
     np.testing.assert_array_less(np.abs(found.mean(axis=0) - exact), 4 * error + 1e-9)
 
 
+@pytest.mark.slow
 def test_a_window_that_is_too_narrow_shows():
     wide = expansion()
     narrow = Expansion(wide.low + 3, wide.high - 3, wide.count)
@@ -223,6 +251,7 @@ def test_a_window_that_is_too_narrow_shows():
     assert np.isnan(np.asarray(a)).all()
 
 
+@pytest.mark.slow
 def test_single_precision():
     table, cell = jax.tree.map(lambda a: a.astype(np.float32), TABLE), np.asarray(ATOMS.cell).astype(np.float32)
     positions, c = ATOMS.positions.astype(np.float32), COMPOSITION.astype(np.float32)

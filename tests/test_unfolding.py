@@ -68,6 +68,7 @@ def test_weights_of_an_alloy_are_complete():
     assert float(((weight > 0.01) & (weight < 0.99)).mean()) > 0.3, "no state is shared between k"
 
 
+@pytest.mark.slow
 def test_a_strained_crystal_is_unfolded_on_its_own_average_lattice():
     small, _, _ = repeated()
     strain = np.eye(3) + np.array([[0.03, 0.01, 0], [0.01, -0.02, 0], [0, 0.005, 0.02]])
@@ -84,6 +85,7 @@ def test_a_strained_crystal_is_unfolded_on_its_own_average_lattice():
     assert names == [(o.atom, o.name) for o in models[0].topology.orbitals]
 
 
+@pytest.mark.slow
 def test_derivatives():
     """Forward = reverse = central difference, at Γ too, in positions, cell and composition at once."""
     small, model = distorted()
@@ -135,6 +137,7 @@ def test_wrong_input(case):
         call(zincblende("Si", 5.5))
 
 
+@pytest.mark.slow
 def test_traced_positions_need_their_sites():
     small, model = distorted()
     atoms, table = small.repeat((2, 2, 1)), load_parameters("Si", "vogl1983")
