@@ -45,3 +45,10 @@ def test_invert_stack(tmp_path):
     assert metrics["parameters"][:4] == ["fraction", "upper", "lower", "interface"]
     for name in ("upper", "a_parallel"):  # one stack, from a start drawn from the prior
         assert metrics["rms_error"][name] < 6 * metrics["median_bound"][name]
+
+
+def test_alloy_spectral_function(tmp_path):
+    metrics = run("alloy_spectral_function", tmp_path)
+    assert metrics["lines"] > 8 and abs(metrics["s_like"]["weight"] - 1) < 0.05
+    assert metrics["s_like"]["width"] > 2 * metrics["top"]["width"]  # 64 atoms
+    assert (tmp_path / "unfolded_bands.png").stat().st_size > 10_000

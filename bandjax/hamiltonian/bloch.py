@@ -42,7 +42,7 @@ def bloch_hamiltonian(model: Model, k: jax.Array) -> jax.Array:
             real = real.at[rows, columns].add(c).at[columns, rows].add(c)
             imaginary = imaginary.at[rows, columns].add(s).at[columns, rows].add(-s)
     h = jax.lax.complex(real + onsite_matrix(model), imaginary)
-    return h if model.spin_orbit is None else _with_spin(h, model)
+    return h if model.spin_orbit is None else _with_spin(h, model, model.spin_orbit)
 
 
 def onsite_matrix(model: Model) -> jax.Array:
@@ -73,9 +73,9 @@ def _placed(model: Model):
         yield hopping, vector, rows, columns
 
 
-def _with_spin(h: jax.Array, model: Model) -> jax.Array:
+def _with_spin(h: jax.Array, model: Model, coupling: PerAtom) -> jax.Array:
     """Both spins of H, plus λ L·σ of every atom."""
-    zero, coupling = jnp.zeros_like(h), model.spin_orbit
+    zero = jnp.zeros_like(h)
     blocks = [[h, zero], [zero, h]]
     for s in range(2):
         for t in range(2):

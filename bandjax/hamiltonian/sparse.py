@@ -126,7 +126,7 @@ def _slots(source: np.ndarray, target: np.ndarray, n_atom: int) -> tuple[np.ndar
 
 def _turned(w: jax.Array, phase: jax.Array) -> jax.Array:
     """(cos + i sin) w for real and imaginary parts along the last axis but one; phase (2, atom, …) on w (atom, …, n, 2, c)."""
-    c, s = (p.reshape(w.shape[:-3] + (1, 1, 1)) for p in phase)
+    c, s = (p.reshape((*w.shape[:-3], 1, 1, 1)) for p in phase)
     re, im = w[..., :1, :], w[..., 1:, :]
     return jnp.concatenate([c * re - s * im, s * re + c * im], axis=-2)
 

@@ -1,8 +1,8 @@
 """Bands and spectral functions of a model, and the derivative of the spectral function."""
 
 from bandjax.spectrum.bands import bands, effective_masses, eigenvalues, velocities
-from bandjax.spectrum.chebyshev import Expansion, chebyshev_expansion
 from bandjax.spectrum.coherent import Emission, coherent_spectra, emission_spectra
+from bandjax.spectrum.expansion import Expansion, chebyshev_expansion
 from bandjax.spectrum.layered import layer_spectra
 from bandjax.spectrum.lorentzians import coherent_lorentzians, lorentzian, weighted_lorentzians
 from bandjax.spectrum.spectral import density_of_states, orbital_groups, spectral_function

@@ -20,18 +20,18 @@ from bandjax.hamiltonian import (
     layered_hamiltonian,
     repeating_unit,
 )
-from bandjax.spectrum import chebyshev
 from bandjax.spectrum.bands import as_wave_vectors, bytes_of_h, refuse_large
-from bandjax.spectrum.chebyshev import Expansion
+from bandjax.spectrum.chebyshev import resolved_spectra
 from bandjax.spectrum.coherent import coherent_spectra
+from bandjax.spectrum.crossovers import CROSSOVER_LAYERS
 from bandjax.spectrum.energies import SelfEnergy, shifted_energies
+from bandjax.spectrum.expansion import Expansion, choose, series_of
 from bandjax.spectrum.layered import layer_spectra
 from bandjax.spectrum.lorentzians import coherent_lorentzians, weighted_lorentzians
 from bandjax.spectrum.surface import substrate_self_energy
 
 METHODS = ("auto", "eigh", "layered", "chebyshev", "solve")
 RESOLVE = (None, "atom", "orbital", "layer")
-CROSSOVER_LAYERS = 16  # "auto" takes the layered route from here on, where `layers` are given and form a stack
 LEAST_ENERGIES = 32  # that one sweep over the layers takes together
 SWEEP_ARRAYS = 12  # (n, n) blocks of every layer and energy that a sweep and its gradient keep
 
@@ -67,7 +67,7 @@ def spectral_function(
         method: "eigh" diagonalises and differentiates by divided differences; "layered" sweeps over the layers of a
             stack; "chebyshev" expands (`chebyshev.py`); "solve" inverts z − H at every energy (the test oracle); "auto" is
             "layered" with a substrate or from `CROSSOVER_LAYERS` of the given `layers` on, "chebyshev" with `sigma` or
-            `key` and where an expansion of the amplitude costs less (`chebyshev.CROSSOVER`), and else "eigh".
+            `key` and where an expansion of the amplitude costs less (`crossovers.py`), and else "eigh".
         self_energy: Scalar Σ(E) in eV with Im Σ ≤ 0: a function of energy, a number or an array (energy,).
         amplitude: v over the rows of H, shape (k, orbital): then A_v = v†(…)v, shape (k, energy), and `resolve` is
             None.
@@ -119,7 +119,7 @@ def spectral_function(
             method = "chebyshev"
         else:
             count = 1 if amplitude is not None else model.n_orbital
-            method = chebyshev.choose(model, k, eta, sigma, expansion, count)
+            method = choose(model, k, eta, sigma, expansion, count)
     if method == "layered" and model.topology.periodic[2]:
         raise ValueError("A model must not repeat along its third lattice vector for method 'layered', but does.")
     if method != "layered" and substrate is not None:
@@ -133,9 +133,9 @@ def spectral_function(
             "Argument `key` must be None with `resolve` or an amplitude, but is given: random vectors give traces."
         )
     if method == "chebyshev":
-        expansion, series = chebyshev.series_of(model, k, energy, eta, sigma, self_energy, expansion)
+        expansion, series = series_of(model, k, energy, eta, sigma, self_energy, expansion)
         owner = _owners(model, resolve, layers)
-        return chebyshev.resolved_spectra(
+        return resolved_spectra(
             model, k, series, expansion, amplitude, None if resolve is None else owner, key, samples, budget, mesh
         )
     if method == "layered":

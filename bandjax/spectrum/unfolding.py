@@ -26,10 +26,10 @@ from jax.typing import ArrayLike
 from bandjax import checks
 from bandjax.devices import map_chunks
 from bandjax.hamiltonian import Model, Orbital, bloch_hamiltonian
-from bandjax.spectrum import chebyshev
 from bandjax.spectrum.bands import as_wave_vectors, bytes_of_h, refuse_large
-from bandjax.spectrum.chebyshev import Expansion
+from bandjax.spectrum.chebyshev import expanded_spectra
 from bandjax.spectrum.energies import SelfEnergy, shifted_energies
+from bandjax.spectrum.expansion import Expansion, choose, series_of
 from bandjax.spectrum.lorentzians import coherent_lorentzians, eigh_once
 from bandjax.structure import Sites, find_sites
 
@@ -64,7 +64,7 @@ def unfolded_spectral_function(
         resolve: None (sum), "atom" (sublattice of `primitive`) or "orbital" (of these, spins summed; `unfolded_orbitals`
             names them): appends that axis.
         method: "eigh"; "chebyshev", whose cost grows with the number of atoms and not with its cube; "auto" is the one
-            that costs less (`chebyshev.CROSSOVER`), "chebyshev" with `sigma`, and "eigh" where the model is traced and
+            that costs less (`crossovers.py`), "chebyshev" with `sigma`, and "eigh" where the model is traced and
             no `expansion` given.
         self_energy: Scalar Σ(E) in eV with Im Σ ≤ 0, as in `spectral_function`; not with `sigma`.
         expansion: Window and number of moments of method "chebyshev"; None: `chebyshev_expansion` at these widths and
@@ -88,12 +88,12 @@ def unfolded_spectral_function(
     bloch = _bloch(model, primitive)
     vectors = len(bloch.owner)
     if method == "auto":
-        method = chebyshev.choose(model, k, eta, sigma, expansion, vectors)
+        method = choose(model, k, eta, sigma, expansion, vectors)
     if method == "eigh" and sigma is not None:
         raise ValueError("Argument `sigma` must be None for method 'eigh', whose lines are Lorentzians of `eta`.")
     if method == "chebyshev":
-        expansion, series = chebyshev.series_of(model, k, energy, eta, sigma, self_energy, expansion)
-        out = chebyshev.expanded_spectra(model, k, _states, None, bloch, series, expansion, vectors, budget, mesh)
+        expansion, series = series_of(model, k, energy, eta, sigma, self_energy, expansion)
+        out = expanded_spectra(model, k, _states, None, bloch, series, expansion, vectors, budget, mesh)
     else:
         refuse_large(model, budget)
         x, gamma = shifted_energies(model, energy, eta, self_energy)

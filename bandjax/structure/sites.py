@@ -52,7 +52,7 @@ def find_sites(positions: np.ndarray, cell: np.ndarray, primitive: ase.Atoms) ->
         )
     place = positions @ np.linalg.inv(average)
     basis = primitive.positions @ np.linalg.inv(np.asarray(primitive.cell))
-    best = None
+    least, best = np.inf, (np.zeros((0, 3), int), np.zeros(0, int))
     for start in basis:  # on which sublattice the first atom sits
         shift = place[0] - start
         for _ in range(2):  # the mean displacement is the common shift
@@ -63,12 +63,11 @@ def find_sites(positions: np.ndarray, cell: np.ndarray, primitive: ase.Atoms) ->
             chosen = off_site[np.arange(len(place)), sublattice]
             shift = shift + chosen.mean(axis=0)
         cost = (length.min(axis=1) ** 2).sum()
-        if best is None or cost < best[0] - 1e-9:
+        if cost < least - 1e-9:
             point = np.rint(difference[np.arange(len(place)), sublattice]).astype(int)
-            best = cost, point, sublattice
-    _, point, sublattice = best
-    _check_one_each(point, sublattice, matrix)
-    return Sites(point, sublattice, matrix)
+            least, best = cost, (point, sublattice)
+    _check_one_each(*best, matrix)
+    return Sites(*best, matrix)
 
 
 def _check_one_each(point: np.ndarray, sublattice: np.ndarray, matrix: np.ndarray) -> None:
