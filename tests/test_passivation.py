@@ -13,6 +13,7 @@ import pytest
 
 import bandjax as bj
 from bandjax.hamiltonian import bloch_hamiltonian, find_layers, layered_hamiltonian
+from bandjax.photoemission.stack import stack_spectrum
 from bandjax.spectrum import surface_and_bulk_green
 
 A = 5.431
@@ -246,6 +247,27 @@ def test_layers_of_a_hydrogenated_slab():
 
     layered, eigh = by_layer(k)
     np.testing.assert_allclose(layered, eigh, atol=1e-10 * float(eigh.max()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("coherent", [True, False])
+def test_emission_of_a_hydrogenated_slab_is_counted_in_cells_of_the_crystal(coherent):
+    """Its integral over energy is the number of orbitals of a cell, plus those of hydrogen, each seen through its depth."""
+    atoms = bj.slab("Si", 5, hydrogen=1.48)
+    model = bj.tight_binding(atoms, table_of("jancu1998", "H"), spin_orbit=False)
+    instrument = bj.Instrument(photon_energy=100.0, escape_depth=6.0, matrix_elements="uniform")
+    t = (np.arange(3000) + 0.5) / 3000 * np.pi - np.pi / 2  # E = 8 tan t: the integral over all energies
+
+    @jax.jit
+    def spectrum(x):
+        k = jnp.array([0.1, 0.2, 0.3])
+        gamma = jnp.full(x.shape, 0.5)
+        return stack_spectrum(model, instrument, find_layers(atoms), k, 100.0, x, gamma, coherent=coherent)[0]
+
+    integral = (spectrum(jnp.asarray(8 * np.tan(t))) * 8 / np.cos(t) ** 2).sum() * np.pi / 3000
+    seen = np.exp((atoms.positions[:, 2] - atoms.positions[:, 2].max()) / 6.0)
+    silicon, hydrogen = seen[atoms.symbols == "Si"].sum(), seen[atoms.symbols == "H"].sum()
+    assert float(integral) == pytest.approx(2 * (10 * silicon + hydrogen) / silicon, rel=1e-5)
 
 
 def broken(atoms):
