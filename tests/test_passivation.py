@@ -13,7 +13,7 @@ import pytest
 
 import bandjax as bj
 from bandjax.hamiltonian import bloch_hamiltonian, find_layers, layered_hamiltonian
-from bandjax.photoemission.stack import stack_spectrum
+from bandjax.photoemission import stack
 from bandjax.spectrum import surface_and_bulk_green
 
 A = 5.431
@@ -250,6 +250,16 @@ def test_layers_of_a_hydrogenated_slab():
 
 
 @pytest.mark.slow
+def test_hydrogen_does_not_interfere_where_all_orbitals_emit_alike():
+    atoms = bj.slab("Si", 5, hydrogen=1.48)
+    model = bj.tight_binding(atoms, table_of("jancu1998", "H"), spin_orbit=False)
+    amplitudes = stack._alike(model, find_layers(atoms)) > 0
+    hydrogen = atoms.symbols[model.topology.atom_of()] == "H"
+    assert (amplitudes.sum(axis=0) == 1).all()
+    assert (amplitudes[:, hydrogen].any(axis=1) ^ amplitudes[:, ~hydrogen].any(axis=1)).all()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("coherent", [True, False])
 def test_emission_of_a_hydrogenated_slab_is_counted_in_cells_of_the_crystal(coherent):
     """Its integral over energy is the number of orbitals of a cell, plus those of hydrogen, each seen through its depth."""
@@ -262,7 +272,7 @@ def test_emission_of_a_hydrogenated_slab_is_counted_in_cells_of_the_crystal(cohe
     def spectrum(x):
         k = jnp.array([0.1, 0.2, 0.3])
         gamma = jnp.full(x.shape, 0.5)
-        return stack_spectrum(model, instrument, find_layers(atoms), k, 100.0, x, gamma, coherent=coherent)[0]
+        return stack.stack_spectrum(model, instrument, find_layers(atoms), k, 100.0, x, gamma, coherent=coherent)[0]
 
     integral = (spectrum(jnp.asarray(8 * np.tan(t))) * 8 / np.cos(t) ** 2).sum() * np.pi / 3000
     seen = np.exp((atoms.positions[:, 2] - atoms.positions[:, 2].max()) / 6.0)
