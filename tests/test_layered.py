@@ -33,6 +33,7 @@ from bandjax.spectrum import (
     substrate_self_energy,
     surface_and_bulk_green,
 )
+from bandjax.spectrum.small_matrices import dagger, from_left, from_right, inverse, product
 
 A = 5.431
 LAYERS = 12
@@ -204,6 +205,47 @@ def test_gradients_are_those_of_inversion(f, oracle):
         jax.jit(lambda p, t, g=g: jax.jvp(lambda q: g(q, w), (p,), (t,))[1])(p, tangent) for g in (f, oracle)
     )
     assert float(forward) == pytest.approx(float(right), rel=1e-9) and abs(float(right)) > 1e-2
+
+
+def by_library(p):
+    """inverse(a u) b and u† a by numpy's words."""
+    a = jnp.moveaxis(p["a"], -1, 0)
+    out = jnp.linalg.inv(jnp.einsum("eij,jk->eik", a, p["u"])) @ jnp.moveaxis(p["b"], -1, 0)
+    return jnp.moveaxis(out + jnp.einsum("ji,ejk->eik", p["u"].conj(), a), 0, -1)
+
+
+def by_small_matrices(p):
+    return product(inverse(from_right(p["a"], p["u"])), p["b"]) + from_left(dagger(p["u"]), p["a"])
+
+
+def test_derivatives_of_small_matrices():
+    """Those of the library's functions, both ways; the numbers of the sweeps are made of nothing else."""
+    rng = np.random.default_rng(5)
+    shapes = {"a": (3, 3, 4), "u": (3, 3), "b": (3, 3, 4)}
+    p, t = ({n: jnp.asarray(rng.normal(size=s) + 1j * rng.normal(size=s)) for n, s in shapes.items()} for _ in "pt")
+    p["a"] -= 6j * jnp.eye(3)[:, :, None]
+    p["u"] += 6 * jnp.eye(3)
+    weights = jnp.asarray(rng.normal(size=(3, 3, 4)) + 1j * rng.normal(size=(3, 3, 4)))
+
+    @jax.jit
+    def derivatives(p, t):
+        both = []
+        for f in (by_small_matrices, by_library):
+            gradient = jax.grad(lambda p, f=f: jnp.sum(weights * f(p)).real)(p)
+            both.append((gradient, jax.jvp(f, (p,), (t,))[1]))
+        return both
+
+    found, expected = derivatives(p, t)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        close(a, b, 1e-12)
+
+
+@pytest.mark.parametrize("f", [coherent, resolved])
+def test_a_second_derivative_raises(f):
+    p, w = everything(3, 5)
+    for second in (jax.hessian, lambda g: jax.grad(jax.grad(g)), lambda g: jax.jacfwd(jax.jacfwd(g))):
+        with pytest.raises(TypeError, match="first derivative only"):
+            second(lambda e: f({**p, "x": p["x"] + e}, w))(0.0)
 
 
 def from_model(x, **options):

@@ -13,6 +13,7 @@ import pytest
 
 import bandjax as bj
 from bandjax.hamiltonian import bloch_hamiltonian, find_layers, layered_hamiltonian
+from bandjax.photoemission import stack
 from bandjax.spectrum import surface_and_bulk_green
 
 A = 5.431
@@ -65,7 +66,7 @@ def in_gap(found, lower, upper):
     return inside.sum(), outer[inside].min(initial=1.0)
 
 
-@pytest.mark.parametrize(("name", "states"), [("vogl1983", 2), ("jancu1998", 6)])
+@pytest.mark.parametrize(("name", "states"), [("vogl1983", 2), pytest.param("jancu1998", 6, marks=pytest.mark.slow)])
 def test_dangling_bonds_leave_the_gap_when_they_are_raised(name, states):
     top, bottom = projected_edges(name)
     gap = top.max(), bottom.min()  # Γ is among the k: the valence-band top of the crystal
@@ -98,11 +99,8 @@ def test_hydrogen_takes_dangling_bonds_out_of_the_gap():
 
 
 def onsite_change(atoms, table, shift=1.0):
-    with_shift, without = (
-        jax.jit(lambda s: bj.tight_binding(atoms, table, spin_orbit=False, dangling_shift=s).onsite)(s)
-        for s in (shift, 0.0)
-    )
-    return [np.asarray(a - b) for a, b in zip(with_shift, without, strict=True)]
+    onsite = jax.jit(lambda s: bj.tight_binding(atoms, table, spin_orbit=False, dangling_shift=s).onsite)
+    return [np.asarray(a - b) for a, b in zip(onsite(shift), onsite(0.0), strict=True)]
 
 
 def hybrids(directions):
@@ -141,31 +139,33 @@ def test_one_neighbour_or_bent_bonds():
 
 
 def test_composition_and_gradients():
-    """A number made of all elements of H: labelled and mixed agree at the ends, AD and central differences everywhere."""
-    atoms = bj.slab(("Si", "Ge"), (2, 2), vacuum=10.0)
-    table, k = bj.load_parameters(("Si", "Ge"), "vogl1983"), jnp.array([0.2, -0.1, 0.4])
+    """Of a number made of all on-site elements, in positions, composition and shift: AD and central differences."""
+    atoms, table = bj.slab(("Si", "Ge"), (2, 2), vacuum=10.0), bj.load_parameters(("Si", "Ge"), "vogl1983")
     rng = np.random.default_rng(1)
-    weights = rng.normal(size=(2, 20, 20))
-    positions = jnp.asarray(atoms.positions + 0.05 * rng.normal(size=(4, 3)))
+    weights = jnp.asarray(rng.normal(size=(4, 5, 5)))
+    start = {
+        "positions": jnp.asarray(atoms.positions + 0.05 * rng.normal(size=(4, 3))),
+        "dangling_shift": jnp.array([3.0, 0.0, 0.0, 8.0]),
+        "composition": jnp.array([0.2, 0.9, 0.5, 0.4]),
+    }
 
-    def number(p, composition=None):
-        options = {"positions": p["positions"], "dangling_shift": p["shift"], "composition": composition}
-        h = bloch_hamiltonian(bj.tight_binding(atoms, table, spin_orbit=False, **options), k)
-        return jnp.sum(weights[0] * h.real + weights[1] * h.imag)
+    @jax.jit
+    @jax.value_and_grad
+    def number(p):
+        return jnp.sum(weights * jnp.stack(bj.tight_binding(atoms, table, spin_orbit=False, **p).onsite))
 
-    p = {"positions": positions, "shift": jnp.array([3.0, 0.0, 0.0, 8.0])}
-    mixed = jax.jit(lambda p: number(p, jnp.array([0.0, 0, 1, 1])))
-    value, gradient = jax.jit(jax.value_and_grad(number))(p)
-    assert float(mixed(p)) == pytest.approx(float(value), rel=1e-12)
-    direction = {"positions": jnp.asarray(rng.normal(size=(4, 3))), "shift": jnp.asarray(rng.normal(size=4))}
-    slope = sum(float(jnp.sum(gradient[n] * direction[n])) for n in p)
+    gradient = number(start)[1]
+    direction = {n: jnp.asarray(rng.normal(size=a.shape)) for n, a in start.items()}
     step = 1e-4
-    there, back = (mixed(jax.tree.map(lambda a, d, s=s: a + s * d, p, direction)) for s in (step, -step))
-    assert slope == pytest.approx(float(there - back) / (2 * step), rel=1e-6) and abs(slope) > 1
-    assert float(jnp.abs(gradient["shift"][jnp.array([0, 3])]).min()) > 0.01
-    assert not gradient["shift"][1:3].any()  # these have four neighbours
+    for name in start:
+        there, back = (number({**start, name: start[name] + s * direction[name]})[0] for s in (step, -step))
+        slope = float(jnp.sum(gradient[name] * direction[name]))
+        assert slope == pytest.approx(float(there - back) / (2 * step), rel=1e-6) and abs(slope) > 0.1, name
+    assert float(jnp.abs(gradient["dangling_shift"][jnp.array([0, 3])]).min()) > 0.01
+    assert not gradient["dangling_shift"][1:3].any()  # these have four neighbours
 
 
+@pytest.mark.slow
 def test_hydrogen_and_composition():
     """Hydrogen stays hydrogen where the sites mix, with the bond of its site's label."""
     atoms = bj.slab(("Si", "Ge"), (1, 1, 1), hydrogen=1.48)
@@ -199,6 +199,7 @@ def surface_spectra():
     return energy, outermost(0.0 * top), outermost(8.0 * top)
 
 
+@pytest.mark.slow
 def test_surface_by_decimation_shows_the_dangling_bonds():
     energy, ideal, raised = surface_spectra()
     (slab,) = levels(bj.slab("Si", LAYERS), table_of("vogl1983"), SURFACE_K[1:2])
@@ -212,6 +213,7 @@ def test_surface_by_decimation_shows_the_dangling_bonds():
     assert raised.max() < 0.2 and raised.sum() * step < 0.1  # the tails of the bands
 
 
+@pytest.mark.slow
 def test_superlattice_by_decimation_is_the_integral_over_kz():
     atoms, table = bj.superlattice(("Si", "Ge"), (1, 3)), bj.load_parameters(("Si", "Ge"), "vogl1983")
     energy, k = jnp.linspace(-11.0, 6.0, 7), jnp.asarray([*SURFACE_K[3], 0.0])
@@ -230,6 +232,7 @@ def test_superlattice_by_decimation_is_the_integral_over_kz():
     np.testing.assert_allclose(found, expected, atol=1e-6 * float(expected.max()))
 
 
+@pytest.mark.slow
 def test_layers_of_a_hydrogenated_slab():
     atoms, table = bj.slab("Si", 5, hydrogen=1.48), table_of("jancu1998", "H")
     layers = find_layers(atoms)
@@ -244,6 +247,37 @@ def test_layers_of_a_hydrogenated_slab():
 
     layered, eigh = by_layer(k)
     np.testing.assert_allclose(layered, eigh, atol=1e-10 * float(eigh.max()))
+
+
+@pytest.mark.slow
+def test_hydrogen_does_not_interfere_where_all_orbitals_emit_alike():
+    atoms = bj.slab("Si", 5, hydrogen=1.48)
+    model = bj.tight_binding(atoms, table_of("jancu1998", "H"), spin_orbit=False)
+    amplitudes = stack._alike(model, find_layers(atoms)) > 0
+    hydrogen = atoms.symbols[model.topology.atom_of()] == "H"
+    assert (amplitudes.sum(axis=0) == 1).all()
+    assert (amplitudes[:, hydrogen].any(axis=1) ^ amplitudes[:, ~hydrogen].any(axis=1)).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("coherent", [True, False])
+def test_emission_of_a_hydrogenated_slab_is_counted_in_cells_of_the_crystal(coherent):
+    """Its integral over energy is the number of orbitals of a cell, plus those of hydrogen, each seen through its depth."""
+    atoms = bj.slab("Si", 5, hydrogen=1.48)
+    model = bj.tight_binding(atoms, table_of("jancu1998", "H"), spin_orbit=False)
+    instrument = bj.Instrument(photon_energy=100.0, escape_depth=6.0, matrix_elements="uniform")
+    t = (np.arange(3000) + 0.5) / 3000 * np.pi - np.pi / 2  # E = 8 tan t: the integral over all energies
+
+    @jax.jit
+    def spectrum(x):
+        k = jnp.array([0.1, 0.2, 0.3])
+        gamma = jnp.full(x.shape, 0.5)
+        return stack.stack_spectrum(model, instrument, find_layers(atoms), k, 100.0, x, gamma, coherent=coherent)[0]
+
+    integral = (spectrum(jnp.asarray(8 * np.tan(t))) * 8 / np.cos(t) ** 2).sum() * np.pi / 3000
+    seen = np.exp((atoms.positions[:, 2] - atoms.positions[:, 2].max()) / 6.0)
+    silicon, hydrogen = seen[atoms.symbols == "Si"].sum(), seen[atoms.symbols == "H"].sum()
+    assert float(integral) == pytest.approx(2 * (10 * silicon + hydrogen) / silicon, rel=1e-5)
 
 
 def broken(atoms):

@@ -23,20 +23,25 @@ from bandjax.hamiltonian.model import PerAtom
 from bandjax.materials import SHELLS, TableSpec
 
 
-def raised(onsite: PerAtom, blocks: Blocks, spec: TableSpec, labels: list[str], shift: jax.Array) -> PerAtom:
-    """On-site blocks (one an atom) with dangling hybrids raised by `shift` eV, a number or shape (atom,).
-
-    Raises:
-        ValueError: a wrong shape, a shift < 0, or a table of which no species has s, p and a number of neighbours.
-    """
+def check_shift(shift: jax.Array, spec: TableSpec, count: int) -> None:
+    """Raise ValueError for a shift < 0 or of a wrong shape, or a table of which no species has sp3 hybrids."""
     if shift.ndim:
-        checks.shape_is("dangling_shift", shift, (len(labels),))
+        checks.shape_is("dangling_shift", shift, (count,))
     checks.not_negative("dangling_shift", shift, "eV")
-    expected = {s: n for s, n in spec.neighbours if {"s", "p"} <= set(spec.shells_of(s))}
-    if not expected:
+    if not _expected(spec):
         raise ValueError(
             f"Argument `dangling_shift` must be None for table {spec.name} of {spec.material}, which has no sp3 hybrids."
         )
+
+
+def _expected(spec: TableSpec) -> dict[str, int]:
+    """Neighbours in the crystal of the species with s and p orbitals."""
+    return {species: n for species, n in spec.neighbours if {"s", "p"} <= set(spec.shells_of(species))}
+
+
+def raised(onsite: PerAtom, blocks: Blocks, spec: TableSpec, labels: list[str], shift: jax.Array) -> PerAtom:
+    """On-site blocks (one an atom) with dangling hybrids raised by `shift` eV, a number or shape (atom,)."""
+    expected = _expected(spec)
     shift = jnp.broadcast_to(shift, (len(labels),)).astype(onsite.stacks[0].dtype)
     ends = [np.concatenate([group.i, group.j]) for group in blocks.groups]
     at = np.concatenate(ends).astype(int)

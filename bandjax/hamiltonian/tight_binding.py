@@ -16,7 +16,7 @@ from bandjax import checks
 from bandjax.hamiltonian import strain
 from bandjax.hamiltonian.blocks import Blocks, exponents_of, hopping_block, onsite_block, spin_orbit_block
 from bandjax.hamiltonian.composition import mixed_blocks
-from bandjax.hamiltonian.dangling import raised
+from bandjax.hamiltonian.dangling import check_shift, raised
 from bandjax.hamiltonian.model import Model, Orbital, PerAtom, Topology, bond_group, per_atom
 from bandjax.hamiltonian.slater_koster import angular_momentum
 from bandjax.materials import SHELLS, DistanceLaw, Table
@@ -91,6 +91,8 @@ def tight_binding(
     checks.shape_is("cell", cell, (3, 3))
 
     may_miss = dangling_shift is not None
+    if dangling_shift is not None:
+        check_shift(dangling_shift, spec, len(atoms))
     if composition is None:
         blocks = _labelled_blocks(atoms, table, law, positions, cell, spin_orbit, may_miss)
     else:

@@ -21,6 +21,7 @@ import numpy as np
 
 from bandjax.hamiltonian import LayeredHamiltonian
 from bandjax.spectrum.layered import matrix_of
+from bandjax.spectrum.lorentzians import once_only
 from bandjax.spectrum.small_matrices import dagger, from_left, from_right, inverse
 
 
@@ -76,7 +77,7 @@ def _coherent(diagonal, upper, v, x, gamma, substrate):
 
 @_coherent.defjvp
 def _coherent_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    diagonal, upper, v, x, gamma, substrate = primals
+    diagonal, upper, v, x, gamma, substrate = once_only(primals)
     value, ket, bra = _both_sides(diagonal, upper, v, x, gamma, substrate)
     dv = tangents[2]
     slope = jnp.sum(bra * dv, axis=(0, 1, 2)) + jnp.sum(dv.conj() * ket, axis=(0, 1, 2))
@@ -90,7 +91,7 @@ def _emitted(diagonal, upper, emission, x, gamma, substrate):
 
 @_emitted.defjvp
 def _emitted_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    diagonal, upper, emission, x, gamma, substrate = primals
+    diagonal, upper, emission, x, gamma, substrate = once_only(primals)
     tangent = tangents[2]
     v = _amplitudes(emission)
     value, ket, bra = _both_sides(diagonal, upper, v, x, gamma, substrate)

@@ -7,6 +7,8 @@ substitution from the bottom that of the whole stack:
     g_l = (z − H_l − S_l)⁻¹,     S_{l+1} = U_l† g_l U_l,     S_0 = 0      (Σ_sub is added to the last S)
     G_ll = g_l + g_l U_l G_{l+1,l+1} U_l† g_l.
 
+First derivatives only, as on every route: a second one raises TypeError.
+
 Source: recursive Green's functions as in C. H. Lewenkopf, E. R. Mucciolo, J. Comput. Electron. 12, 203 (2013) (after).
 """
 
@@ -15,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bandjax.hamiltonian import LayeredHamiltonian
+from bandjax.spectrum.lorentzians import once_only
 from bandjax.spectrum.small_matrices import dagger, from_left, from_right, inverse, product
 
 
@@ -32,24 +35,35 @@ def layer_spectra(
     Returns:
         1/eV, shape (layer, n, energy); padded rows hold the Lorentzian of a level at 0.
     """
+    return _resolved(h.diagonal, h.upper, x, gamma, substrate)
+
+
+def _sweeps(diagonal, upper, x, gamma, substrate):
     z = jax.lax.complex(x, gamma)
 
     def eliminate(s: jax.Array, layer: tuple) -> tuple:
         block, u = layer
         g = inverse(matrix_of(z, block, s))
-        c = from_left(dagger(u), g)
-        return from_right(c, u), (g, c)
+        gu = from_right(g, u)
+        return from_left(dagger(u), gu), (g, gu)
 
     def substitute(below: jax.Array, layer: tuple) -> tuple:
-        g, c, u = layer
-        whole = g + product(product(from_right(g, u), below), c)
+        g, gu, u = layer
+        whole = g + product(product(gu, below), from_left(dagger(u), g))
         return whole, _density(whole)
 
-    diagonal, upper = h.diagonal, h.upper
-    s, (g, c) = jax.lax.scan(eliminate, _nothing(h, z), (diagonal[:-1], upper))
+    s, (g, gu) = jax.lax.scan(eliminate, _nothing(diagonal, z), (diagonal[:-1], upper))
     last = inverse(matrix_of(z, diagonal[-1], s if substrate is None else s + substrate))
-    _, spectra = jax.lax.scan(substitute, last, (g, c, upper), reverse=True)
+    _, spectra = jax.lax.scan(substitute, last, (g, gu, upper), reverse=True)
     return jnp.concatenate([spectra, _density(last)[None]])
+
+
+_resolved = jax.custom_jvp(_sweeps)
+
+
+@_resolved.defjvp
+def _resolved_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    return jax.jvp(_sweeps, once_only(primals), tangents)
 
 
 def matrix_of(z: jax.Array, block: jax.Array, s: jax.Array) -> jax.Array:
@@ -57,9 +71,9 @@ def matrix_of(z: jax.Array, block: jax.Array, s: jax.Array) -> jax.Array:
     return z * jnp.eye(block.shape[0], dtype=block.dtype)[:, :, None] - block[:, :, None] - s
 
 
-def _nothing(h: LayeredHamiltonian, z: jax.Array) -> jax.Array:
-    n = h.diagonal.shape[1]
-    return jnp.zeros((n, n, z.size), h.diagonal.dtype)
+def _nothing(diagonal: jax.Array, z: jax.Array) -> jax.Array:
+    n = diagonal.shape[1]
+    return jnp.zeros((n, n, z.size), diagonal.dtype)
 
 
 def _density(g: jax.Array) -> jax.Array:

@@ -52,6 +52,20 @@ def _refuse(primals: Any, tangents: Any) -> Any:
     )
 
 
+@jax.custom_jvp
+def once_only(x: Any) -> Any:
+    """`x` itself; differentiating it raises TypeError. For what a rule of first order is given."""
+    return x
+
+
+@once_only.defjvp
+def _refuse_twice(primals: Any, tangents: Any) -> Any:
+    raise TypeError(
+        "A spectral function has a first derivative only, whatever the method. Use Gauss-Newton products of first "
+        "derivatives, or `effective_masses` for curvatures."
+    )
+
+
 def group_gap(gamma: jax.Array) -> jax.Array:
     """δ: levels nearer than this are treated as one group."""
     return jnp.finfo(gamma.dtype).eps ** (1 / 3) * jnp.min(gamma)

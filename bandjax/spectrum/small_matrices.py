@@ -4,15 +4,31 @@ With 5 to 20 orbitals a layer, a matrix is too small for a library call: arithme
 faster on a CPU than batched LAPACK (measured, float64, 128 energies).
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
 
+@jax.custom_jvp
 def product(a: jax.Array, b: jax.Array) -> jax.Array:
     """a b at every energy: (i, j, energy), (j, k, energy) -> (i, k, energy).
 
     Written as a sum over an axis, not over slices, so that its transpose is of the same form.
     """
+    return jnp.sum(a[:, :, None] * b[None], axis=1)
+
+
+@product.defjvp
+def _product_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    (a, b), (da, db) = primals, tangents
+    return product(a, b), _linear(da, b) + _linear(a, db)
+
+
+@partial(jax.checkpoint, prevent_cse=False)
+def _linear(a: jax.Array, b: jax.Array) -> jax.Array:
+    """`product` of which one factor is a tangent: with a checkpoint, the transpose keeps the other factor itself and not
+    its copies along the axis that it lacks, n times as much to be written and read."""
     return jnp.sum(a[:, :, None] * b[None], axis=1)
 
 
@@ -26,7 +42,7 @@ def from_left(u: jax.Array, a: jax.Array) -> jax.Array:
 def _from_left_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     (u, a), (du, da) = primals, tangents
     # library products in du: their transpose sums over the energies, which `product` would do slowly
-    return from_left(u, a), from_left(u, da) + jnp.einsum("ij,jke->ike", du, a, precision="highest")
+    return from_left(u, a), _linear(u[:, :, None], da) + jnp.einsum("ij,jke->ike", du, a, precision="highest")
 
 
 @jax.custom_jvp
@@ -38,7 +54,7 @@ def from_right(a: jax.Array, u: jax.Array) -> jax.Array:
 @from_right.defjvp
 def _from_right_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     (a, u), (da, du) = primals, tangents
-    return from_right(a, u), from_right(da, u) + jnp.einsum("ije,jk->ike", a, du, precision="highest")
+    return from_right(a, u), _linear(da, u[:, :, None]) + jnp.einsum("ije,jk->ike", a, du, precision="highest")
 
 
 def dagger(u: jax.Array) -> jax.Array:
@@ -53,20 +69,23 @@ def inverse(a: jax.Array) -> jax.Array:
     For matrices such as E + iη − H − Σ, whose anti-Hermitian part is positive definite: so are those of all their Schur
     complements, and no pivot is less than η. Errors ~ ε_mach (|a|/η)².
     """
-    index = jnp.arange(a.shape[0])
+    count = a.shape[0]
+    index = jnp.arange(count)
 
-    def step(p: jax.Array, a: jax.Array) -> jax.Array:
+    def step(state: tuple) -> tuple:
+        p, a = state
         row, column = (jax.lax.dynamic_index_in_dim(a, p, axis, keepdims=False) for axis in (0, 1))
         pivot = 1 / jax.lax.dynamic_index_in_dim(row, p, keepdims=False)
         here = index == p
         row = jnp.where(here[:, None], 1, row) * pivot
         rest = jnp.where(here[None, :, None], 0, a) - column[:, None] * row[None]
-        return jnp.where(here[:, None, None], row[None], rest)
+        return p + 1, jnp.where(here[:, None, None], row[None], rest)
 
-    return jax.lax.fori_loop(0, a.shape[0], step, a)
+    # not `fori_loop`, of which the derivative of an outer scan would store the masks `here` instead of making them
+    return jax.lax.while_loop(lambda state: state[0] < count, step, (0, a))[1]
 
 
 @inverse.defjvp
 def _inverse_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     g = inverse(*primals)
-    return g, -product(product(g, tangents[0]), g)
+    return g, -_linear(_linear(g, tangents[0]), g)
