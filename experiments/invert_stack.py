@@ -47,7 +47,7 @@ class Config:
     kx_points: int = 41
     energy_points: int = 96
     mean_counts: float = 30.0
-    broadening: tuple[float, ...] = (0.4,)
+    broadening: tuple[float, ...] = (1.2, 0.5)
     max_steps: int = 40
     seed: int = 3
 
