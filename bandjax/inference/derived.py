@@ -85,6 +85,9 @@ def bands_along_cut(
             central_kz(instrument, outside, jnp.asarray(kinetic - float(hv) + float(instrument.work_function)), hv)
         )
         k = np.stack([along + instrument.origin[0], ky + instrument.origin[1], kz], axis=-1)
+        if not lab.topology.periodic[2]:  # no band depends on k_z
+            guess = np.asarray(bands(lab, k[:, n // 2])) - float(instrument.fermi_energy)
+            continue
         energies = np.asarray(bands(lab, k.reshape(-1, 3))).reshape(kx.size, n, n) - float(instrument.fermi_energy)
         guess = np.stack([energies[:, b, b] for b in range(n)], axis=1)
     order = np.argsort(guess, axis=1)

@@ -67,8 +67,8 @@ class Problem:
         instrument: Instrument of the map, or of each map by name, with the numbers that are no parameters.
         likelihood: Noise, of the map or of each map by name.
         known: Priors on numbers that follow from the model.
-        weights: Smooth free weights and background, projected out ("free" matrix elements); None: the instrument's
-            own gain and background.
+        weights: Smooth free weights and background, projected out (of a crystal with "free" matrix elements, of a
+            stack on top of its own); None: the instrument's own gain and background.
         broadening: Extra energy widths (FWHM, eV) of the coarse stages, from wide to narrow; 0 is added at the end.
         held_out: Part of the pixels kept out of the fit, in blocks, to score the model on.
         block: Pixels along each side of such a block, and of the blocks of the bootstrap.
@@ -148,7 +148,8 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
     parts = []
     for index, (name, array) in enumerate(maps.items()):
         instrument = of_map(problem.instrument, name)
-        if problem.weights is not None:
+        stack = problem.method in ("coherent", "incoherent")  # its one image keeps its matrix elements
+        if problem.weights is not None and not stack:
             instrument = dataclasses.replace(instrument, matrix_elements="free")
         likelihood = check_likelihood(of_map(problem.likelihood, name))
         axes = as_axes(array)
@@ -180,7 +181,7 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
         if problem.weights is not None:
             pixel, energy = np.array(axes.lateral[0][1]), np.array(axes.energy)
             sharp = weight_basis(problem.weights, pixel, energy)
-            bases = (sharp,) * len(mirror_parities(model.topology.orbitals))
+            bases = (sharp,) * (1 if stack else len(mirror_parities(model.topology.orbitals)))
             if plan.method == "grid" and len(plan.kz) > 1:  # else k_z is sharp, and there is no k_z-averaged image
                 bases += (averaged_basis(problem.weights, pixel, energy),)
             bases += (background_basis(problem.weights, pixel, energy),)

@@ -51,6 +51,9 @@ QUANTITIES: dict[str, Quantity] = {
     "fwhm_momentum": Quantity(
         "1/Å", 0.0, 1.0, 0.005, "momentum resolution along every momentum axis (Gaussian, full width)"
     ),
+    "amplitude_s": Quantity("1", -10.0, 10.0, 0.3, "factor on the amplitude of s orbitals (plane_wave), p being 1"),
+    "amplitude_d": Quantity("1", -10.0, 10.0, 0.3, "factor on the amplitude of d orbitals (plane_wave), p being 1"),
+    "amplitude_excited": Quantity("1", -10.0, 10.0, 0.3, "factor on the amplitude of s* orbitals (plane_wave), p being 1"),
     "gain": Quantity("counts", 0.0, _INF, _INF, "counts per 1/eV of the spectral function"),
     "background": Quantity("counts", 0.0, _INF, _INF, "constant background"),
     "background_linear": Quantity("counts/eV", -_INF, _INF, _INF, "background growing with binding energy"),
@@ -98,6 +101,9 @@ class Instrument:
     eta_momentum: Any = 0.0
     fwhm_energy: Any = 0.05
     fwhm_momentum: Any = 0.01
+    amplitude_s: Any = 1.0
+    amplitude_d: Any = 1.0
+    amplitude_excited: Any = 1.0
     gain: Any = 100.0
     background: Any = 0.0
     background_linear: Any = 0.0

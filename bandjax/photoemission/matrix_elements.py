@@ -16,7 +16,9 @@ The orbital's transform is φ(K) = ∫ exp(−iK·r) R(r) Y(r̂) d³r (see `atom
     length form     D = r (from the orbital's own centre)      M = i ε·∇_K φ(K)
     velocity form   D = p/ħ                                     M = (ε·K) φ(K)
 
-They differ, because a plane wave is no eigenstate of the crystal. Not covered: scattering of the final state (phase
+They differ, because a plane wave is no eigenstate of the crystal. What of that is the radial integrals' is taken up by the
+numbers `amplitude_s`, `amplitude_d` and `amplitude_excited` of the instrument, which may be fitted: factors on the
+amplitudes of s, d and s* orbitals, those of p being 1. Not covered: scattering of the final state (phase
 shifts, diffraction, circular dichroism that comes from it), the change of the field at the surface, r_o in the length
 form, and the sign of s* against s, which tables leave open (here all radial functions are positive).
 
@@ -69,7 +71,9 @@ def kind_amplitudes(lab: Model, instrument: Instrument, k: jax.Array) -> jax.Arr
     """M(K)* of each kind of orbital, (kind,); arguments as in `plane_wave_amplitude`."""
     field = _unit_polarisation(instrument)
     kinds, _ = kinds_of(lab)
-    return transition_amplitudes(kinds, lab.topology.material, field, instrument.dipole, k.astype(lab.dtype)).conj()
+    of_kind = transition_amplitudes(kinds, lab.topology.material, field, instrument.dipole, k.astype(lab.dtype)).conj()
+    factor = {"s": instrument.amplitude_s, "d": instrument.amplitude_d, "s*": instrument.amplitude_excited}
+    return of_kind * jnp.stack([jnp.asarray(factor.get(shell, 1.0), lab.dtype) for _, shell, _ in kinds])
 
 
 def mirror_parities(orbitals: tuple[Orbital, ...]) -> np.ndarray:
