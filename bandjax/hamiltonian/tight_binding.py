@@ -107,6 +107,7 @@ def _labelled_blocks(
 ) -> Blocks:
     """Blocks where each atom is what its label says."""
     dtype, labels = positions.dtype, site_labels(atoms)
+    neighbours: list[tuple[str, ...]] = [()] * len(atoms)
     groups, vectors, hopping, ideal = [], [], [], []
     for bond, i, j, shift in find_bonds(atoms, table.spec):
         kind = table.spec.bonds.index(bond)
@@ -114,18 +115,22 @@ def _labelled_blocks(
         exponents = exponents_of(table, kind, law)
         block = jax.vmap(lambda d, kind=kind, n=exponents: hopping_block(table, kind, n, d))
         groups.append(bond_group(kind, i, j, shift))
+        for a, b in zip((*i, *j), (*j, *i), strict=True):
+            neighbours[a] += (labels[b],)
         vectors.append(vector)
         hopping.append(block(vector))
         if law is not None and law.onsite_form == "boykin2004":
             direction = jnp.sign(vector) * (bond.length / np.sqrt(3))  # of the unstrained crystal, along the cubic axes
             ideal.append(block(direction))
 
-    onsite = [onsite_block(table, label, dtype) for label in labels]
+    onsite = [onsite_block(table, at, dtype, near) for at, near in zip(labels, neighbours, strict=True)]
     if law is not None and law.onsite_form == "niquet2009":
         onsite = strain.niquet_terms(onsite, table, law, labels, groups, vectors)
     if law is not None and law.onsite_form == "boykin2004":
         onsite = strain.boykin_terms(onsite, table, law, labels, groups, hopping, ideal)
-    coupling = tuple(spin_orbit_block(table, label, dtype) for label in labels) if spin_orbit else None
+    coupling = None
+    if spin_orbit:
+        coupling = tuple(spin_orbit_block(table, at, dtype, near) for at, near in zip(labels, neighbours, strict=True))
     return Blocks(tuple(groups), tuple(vectors), tuple(hopping), tuple(onsite), coupling)
 
 
