@@ -45,3 +45,8 @@ def test_invert_stack(tmp_path):
     assert metrics["parameters"][:4] == ["fraction", "upper", "lower", "interface"]
     for name in ("upper", "a_parallel"):  # one stack, from a start drawn from the prior
         assert metrics["rms_error"][name] < 6 * metrics["median_bound"][name]
+
+
+def test_separate_interfaces(tmp_path):
+    metrics = run("separate_interfaces", tmp_path)
+    assert min(found["area"]["interface_distance"] for found in metrics.values()) >= 0.99
