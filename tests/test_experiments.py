@@ -52,3 +52,8 @@ def test_alloy_spectral_function(tmp_path):
     assert metrics["lines"] > 8 and abs(metrics["s_like"]["weight"] - 1) < 0.05
     assert metrics["s_like"]["width"] > 2 * metrics["top"]["width"]  # 64 atoms
     assert (tmp_path / "unfolded_bands.png").stat().st_size > 10_000
+
+
+def test_separate_interfaces(tmp_path):
+    metrics = run("separate_interfaces", tmp_path)
+    assert min(found["area"]["interface_distance"] for found in metrics.values()) >= 0.99

@@ -12,7 +12,8 @@ import numpy as np
 from bandjax.hamiltonian.model import BondGroup, PerAtom
 from bandjax.hamiltonian.slater_koster import Channel, slater_koster_block
 from bandjax.hamiltonian.spin_orbit import spin_orbit_matrix
-from bandjax.materials import SHELLS, Bond, DistanceLaw, Table
+from bandjax.materials import SHELLS, Bond, DistanceLaw, Table, TableSpec
+from bandjax.materials.table import Combination
 
 HARRISON_EXPONENT = 2.0
 
@@ -59,25 +60,37 @@ def channel_values(table: Table, kind: int, exponents: list, distance: jax.Array
     return values * (bond.length / distance) ** jnp.array(exponents, distance.dtype)
 
 
-def onsite_block(table: Table, species: str, dtype: np.dtype) -> jax.Array:
-    """On-site energies of a species in eV, diagonal, shape (orbital, orbital)."""
-    energies = {shell: table.combine(c) for s, shell, c in table.spec.onsite if s == species}
+def onsite_block(table: Table, species: str, dtype: np.dtype, neighbours: tuple[str, ...] = ()) -> jax.Array:
+    """On-site energies of a species in eV, diagonal, shape (orbital, orbital); `neighbours` as for `_entries`."""
+    energies = {shell: table.combine(c) for shell, c in _entries(table.spec, "onsite", species, neighbours)}
     diagonal = [
         jnp.full((len(SHELLS[shell]),), energies.get(shell, 0.0), dtype) for shell in table.spec.shells_of(species)
     ]
     return jnp.diag(jnp.concatenate(diagonal))
 
 
-def spin_orbit_block(table: Table, species: str, dtype: np.dtype) -> jax.Array:
-    """λ L·σ of a species in eV, complex, shape (2, orbital, 2, orbital)."""
+def _entries(spec: TableSpec, kind: str, species: str, neighbours: tuple[str, ...]) -> list[tuple[str, Combination]]:
+    """(shell, combination) of a species; of one that two compounds share, the mean over its `neighbours`."""
+    shared = [e for e in getattr(spec, f"{kind}_by_neighbour") if e[0] == species]
+    if not shared or not neighbours:
+        return [(shell, c) for s, shell, c in getattr(spec, kind) if s == species]
+    mean: dict[str, Combination] = {}
+    for _, neighbour, shell, combination in shared:
+        share = neighbours.count(neighbour) / len(neighbours)
+        mean[shell] = (*mean.get(shell, ()), *((name, share * factor) for name, factor in combination))
+    return list(mean.items())
+
+
+def spin_orbit_block(table: Table, species: str, dtype: np.dtype, neighbours: tuple[str, ...] = ()) -> jax.Array:
+    """λ L·σ of a species in eV, complex, shape (2, orbital, 2, orbital); `neighbours` as for `_entries`."""
     shells = table.spec.shells_of(species)
     size = sum(len(SHELLS[s]) for s in shells)
     block = jnp.zeros((2, size, 2, size), jnp.result_type(dtype, jnp.complex64))
     start = 0
     for shell in shells:
         stop = start + len(SHELLS[shell])
-        for site, name, combination in table.spec.spin_orbit:
-            if (site, name) == (species, shell):
+        for name, combination in _entries(table.spec, "spin_orbit", species, neighbours):
+            if name == shell:
                 value = table.combine(combination).astype(dtype)
                 block = block.at[:, start:stop, :, start:stop].add(value * spin_orbit_matrix(shell).astype(block.dtype))
         start = stop

@@ -127,6 +127,7 @@ def _labelled_blocks(
 ) -> Blocks:
     """Blocks where each atom is what its label says."""
     dtype, labels = positions.dtype, site_labels(atoms)
+    neighbours: list[tuple[str, ...]] = [()] * len(atoms)
     groups, vectors, hopping, ideal = [], [], [], []
     for bond, i, j, shift in find_bonds(atoms, table.spec, may_miss=may_miss):
         kind = table.spec.bonds.index(bond)
@@ -134,22 +135,25 @@ def _labelled_blocks(
         exponents = exponents_of(table, kind, law)
         block = jax.vmap(lambda d, kind=kind, n=exponents: hopping_block(table, kind, n, d))
         groups.append(bond_group(kind, i, j, shift))
+        for a, b in zip((*i, *j), (*j, *i), strict=True):
+            neighbours[a] += (labels[b],)
         vectors.append(vector)
         hopping.append(block(vector))
         if law is not None and law.onsite_form == "boykin2004":
             direction = jnp.sign(vector) * (bond.length / np.sqrt(3))  # of the unstrained crystal, along the cubic axes
             ideal.append(block(direction))
 
-    own = {label: onsite_block(table, label, dtype) for label in set(labels)}
-    onsite = [own[label] for label in labels]
+    sites = list(zip(labels, neighbours, strict=True))
+    own = {site: onsite_block(table, site[0], dtype, site[1]) for site in set(sites)}
+    onsite = [own[site] for site in sites]
     if law is not None and law.onsite_form == "niquet2009":
         onsite = strain.niquet_terms(onsite, table, law, labels, groups, vectors)
     if law is not None and law.onsite_form == "boykin2004":
         onsite = strain.boykin_terms(onsite, table, law, labels, groups, hopping, ideal)
     coupling = None
     if spin_orbit:
-        own = {label: spin_orbit_block(table, label, dtype) for label in set(labels)}
-        coupling = per_atom([own[label] for label in labels])
+        own = {site: spin_orbit_block(table, site[0], dtype, site[1]) for site in set(sites)}
+        coupling = per_atom([own[site] for site in sites])
     return Blocks(tuple(groups), tuple(vectors), tuple(hopping), per_atom(onsite), coupling)
 
 

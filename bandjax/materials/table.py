@@ -80,6 +80,9 @@ class TableSpec:
     state: tuple[tuple[str, str], ...]  # (value name, what is uncertain about it)
     note: str = ""
     neighbours: tuple[tuple[str, int], ...] = ()  # (species, how many it has in the crystal); none: any number
+    # of a species that two compounds share, by neighbour: (species, neighbour, shell, energy or λ); an atom has their mean
+    onsite_by_neighbour: tuple[tuple[str, str, str, Combination], ...] = ()
+    spin_orbit_by_neighbour: tuple[tuple[str, str, str, Combination], ...] = ()
 
     def shells_of(self, species: str) -> tuple[str, ...]:
         """Shells of a species, in the order of the Hamiltonian's rows."""

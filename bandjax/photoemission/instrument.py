@@ -53,7 +53,9 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     "amplitude_s": Quantity("1", -10.0, 10.0, 0.3, "factor on the amplitude of s orbitals (plane_wave), p being 1"),
     "amplitude_d": Quantity("1", -10.0, 10.0, 0.3, "factor on the amplitude of d orbitals (plane_wave), p being 1"),
-    "amplitude_excited": Quantity("1", -10.0, 10.0, 0.3, "factor on the amplitude of s* orbitals (plane_wave), p being 1"),
+    "amplitude_excited": Quantity(
+        "1", -10.0, 10.0, 0.3, "factor on the amplitude of s* orbitals (plane_wave), p being 1"
+    ),
     "gain": Quantity("counts", 0.0, _INF, _INF, "counts per 1/eV of the spectral function"),
     "background": Quantity("counts", 0.0, _INF, _INF, "constant background"),
     "background_linear": Quantity("counts/eV", -_INF, _INF, _INF, "background growing with binding energy"),

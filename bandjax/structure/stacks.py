@@ -1,4 +1,4 @@
-"""Stacks grown on (001) as `ase.Atoms`: superlattices, slabs, graded interfaces.
+"""Stacks as `ase.Atoms`: superlattices, slabs, graded interfaces; on (001) and, where asked for, on (110) and (111).
 
 All are pseudomorphic: one in-plane lattice constant, that of the substrate, and layers strained along z after their
 elastic constants (`structure/growth.py`). Besides positions they carry two arrays: "layer", the monolayer's index from
@@ -12,13 +12,19 @@ import ase
 import numpy as np
 from jax.typing import ArrayLike
 
+from bandjax import checks
 from bandjax.structure.growth import in_plane_constant, pair_of, stack_positions
+from bandjax.structure.oriented import SURFACES, oriented_stack
 
 
 def superlattice(
-    materials: tuple[str, str], layers: Sequence[int], *, substrate: str | float | None = None
+    materials: tuple[str, str],
+    layers: Sequence[int],
+    *,
+    substrate: str | float | None = None,
+    surface: tuple[int, int, int] = (0, 0, 1),
 ) -> ase.Atoms:
-    """A periodic (001) superlattice with abrupt interfaces.
+    """A periodic superlattice with abrupt interfaces.
 
     With n + m ≡ 2 (mod 4) monolayers the third cell vector leans by a∥/2 along x, so that one period is enough.
 
@@ -27,12 +33,13 @@ def superlattice(
         layers: Numbers of layers, alternating between the materials, the first one at the bottom: (4, 4), (1, 3, 2, 2).
             Monolayers of elements, bilayers of compounds.
         substrate: Material or in-plane lattice constant in Å; None is the first material.
+        surface: As in `graded`.
 
     Raises:
         ValueError: an odd sum of monolayers (not commensurate), a number of layers < 1, an unknown material or
             substrate.
     """
-    return graded(materials, _alternating(layers), substrate=substrate, vacuum=None)
+    return graded(materials, _alternating(layers), substrate=substrate, vacuum=None, surface=surface)
 
 
 def slab(
@@ -67,8 +74,9 @@ def graded(
     substrate: str | float | None = None,
     vacuum: float | None = 15.0,
     hydrogen: float | None = None,
+    surface: tuple[int, int, int] = (0, 0, 1),
 ) -> ase.Atoms:
-    """A (001) stack of any composition profile, for instance of `erf_profile`; spacings follow the composition.
+    """A stack of any composition profile, for instance of `erf_profile`; spacings follow the composition.
 
     The symbol of an atom is that of the nearer species.
 
@@ -78,14 +86,21 @@ def graded(
             (bilayer,).
         substrate: Material or in-plane lattice constant in Å; None is the first material.
         vacuum: Empty height of the cell in Å; None makes the stack periodic along z.
-        hydrogen: As in `slab`.
+        hydrogen: As in `slab`; (001) only.
+        surface: Growth direction: (0, 0, 1), (1, 1, 0) (layers of two atoms) or (1, 1, 1) (double layers). The Cartesian
+            axes are the cubic ones in any case, and layers count as `structure/oriented.py` says.
 
     Raises:
-        ValueError: a composition outside [0, 1], a periodic stack with an odd number of monolayers, a length ≤ 0, an
-            unknown material or substrate.
+        ValueError: a composition outside [0, 1], a periodic (001) stack with an odd number of monolayers, a length ≤ 0, an
+            unknown material, substrate or surface, hydrogen on another surface.
     """
     pair = pair_of(materials)
     a_parallel = in_plane_constant(pair.elastic[0].lattice_constant if substrate is None else substrate)
+    checks.one_of("surface", tuple(surface), SURFACES)
+    if tuple(surface) != (0, 0, 1):
+        if hydrogen is not None:
+            raise ValueError(f"Argument `hydrogen` must be None for surface {tuple(surface)}: only (0, 0, 1) has it.")
+        return oriented_stack(pair, composition, float(a_parallel), tuple(surface), vacuum)
     positions, cell = stack_positions(composition, a_parallel, materials, vacuum=vacuum, hydrogen=hydrogen)
     x = np.asarray(composition, float)
     fraction = x if pair.common is None else np.stack([x, np.zeros_like(x)], axis=1).ravel()
