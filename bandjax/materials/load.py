@@ -86,7 +86,7 @@ def load_parameters(material: str | tuple[str, str], table: str) -> Table:
         elements = tuple(material)
         if HYDROGEN in elements[1:]:
             bare = elements[: elements.index(HYDROGEN)]
-            base = load_parameters(bare if len(bare) > 1 else bare[0], table)
+            base = load_parameters(elements[:2] if len(bare) > 1 else elements[0], table)
             return _checked(*hydrogen_parts(data, elements, base))
         values, spec = pair_parts(data, elements)
         return _checked(values, spec)

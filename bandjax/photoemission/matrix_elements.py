@@ -20,6 +20,9 @@ They differ, because a plane wave is no eigenstate of the crystal. Not covered: 
 shifts, diffraction, circular dichroism that comes from it), the change of the field at the surface, r_o in the length
 form, and the sign of s* against s, which tables leave open (here all radial functions are positive).
 
+A site that holds a fraction c of species B emits as the average scatterer, M = (1 − c) M_A + c M_B, the coherent part of an
+alloy's emission; what its disorder scatters, ~ c (1 − c) |M_A − M_B|² without momentum, is left out.
+
 Source: the same approximation is in S. Moser, J. Electron Spectrosc. Relat. Phenom. 214, 29 (2017) (after).
 """
 
@@ -52,11 +55,15 @@ def plane_wave_amplitude(lab: Model, instrument: Instrument, k: jax.Array) -> ja
     Raises:
         ValueError: `polarisation` is not three numbers, or all are 0.
     """
-    field = _unit_polarisation(instrument)
-    kinds = list(dict.fromkeys((o.site, o.shell, o.name) for o in lab.topology.orbitals))
+    field, orbitals, mixing = _unit_polarisation(instrument), lab.topology.orbitals, lab.topology.mixing
+    sites = [mixing if mixing is not None and o.site in mixing else (o.site, o.site) for o in orbitals]
+    ends = [[(site[end], o.shell, o.name) for site, o in zip(sites, orbitals, strict=True)] for end in (0, 1)]
+    kinds = list(dict.fromkeys(ends[0] + ends[1]))
     of_kind = transition_amplitudes(kinds, lab.topology.material, field, instrument.dipole, k.astype(lab.dtype))
-    place = [kinds.index((o.site, o.shell, o.name)) for o in lab.topology.orbitals]
-    v = of_kind.conj()[np.array(place)]
+    v, other = (of_kind.conj()[np.array([kinds.index(kind) for kind in end])] for end in ends)
+    if lab.composition is not None:
+        c = lab.composition[np.array([o.atom for o in orbitals])]
+        v = (1 - c) * v + c * other
     if lab.spin_orbit is None:
         return v[None]
     return jnp.stack([jnp.concatenate([v, jnp.zeros_like(v)]), jnp.concatenate([jnp.zeros_like(v), v])])
