@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import bandjax as bj
-from bandjax.hamiltonian import bloch_hamiltonian, slater_koster
+from bandjax.hamiltonian import bloch_hamiltonian, rotated, slater_koster
 from bandjax.hamiltonian.blocks import channels_of
 from bandjax.hamiltonian.slater_koster import slater_koster_block
+from bandjax.photoemission.matrix_elements import plane_wave_amplitude
 
 SIGE = ("Si", "Ge")
 K = np.array([0.13, -0.21, 0.37])
@@ -91,6 +92,36 @@ def test_hoppings_mix_bilinearly_and_onsite_energies_linearly():
     expected = sum((0.3 if p else 0.7) * (0.8 if q else 0.2) * m.hopping[0] for (p, q), m in ends.items())
     np.testing.assert_allclose(mixed.hopping[0], expected, atol=1e-12)
     np.testing.assert_allclose(mixed.onsite[1], 0.2 * ends[0, 0].onsite[1] + 0.8 * ends[1, 1].onsite[1], atol=1e-12)
+
+
+def test_a_mixed_site_emits_as_the_average_scatterer():
+    atoms, values = bj.zincblende("Si", 5.5), table_of("vogl1983")
+    instrument = bj.Instrument(polarisation=(1.0, 0.4j, 0.3), matrix_elements="plane_wave")
+    k = jnp.array([0.3, 1.1, 2.0])
+
+    @jax.jit
+    def amplitude(c):
+        model = bj.tight_binding(atoms, values, composition=c, spin_orbit=False)
+        turned = rotated(model, jnp.eye(3))  # keeps the composition
+        return plane_wave_amplitude(turned, instrument, k)[0]
+
+    pure = []
+    for symbols in ("Si2", "Ge2"):
+        labelled = atoms.copy()
+        labelled.set_chemical_symbols(symbols)
+        f = jax.jit(
+            lambda a=labelled: plane_wave_amplitude(bj.tight_binding(a, values, spin_orbit=False), instrument, k)[0]
+        )
+        pure.append(np.asarray(f()))
+    si, ge = pure
+    assert np.abs(si - ge).max() > 0.05 * np.abs(si).max()
+    np.testing.assert_allclose(amplitude(jnp.zeros(2)), si, atol=1e-14)
+    np.testing.assert_allclose(amplitude(jnp.ones(2)), ge, atol=1e-14)
+    c = np.repeat([0.3, 0.8], 5)
+    np.testing.assert_allclose(amplitude(jnp.array([0.3, 0.8])), (1 - c) * si + c * ge, atol=1e-14)
+    slope = jax.jit(jax.jacfwd(amplitude))(jnp.array([0.3, 0.8]))
+    np.testing.assert_allclose(slope[:5, 0], (ge - si)[:5], atol=1e-14)
+    assert not np.asarray(slope[5:, 0]).any()
 
 
 def test_a_virtual_crystal_lies_between_its_ends():

@@ -64,7 +64,7 @@ def mixed_blocks(
     weight = jnp.stack([1 - c, c])  # (species, atom)
 
     # the four bonds differ in their integrals only, so that all integrals meet one set of angular factors
-    species, labels = _mixing(spec), site_labels(atoms)
+    species, labels = mixing_species(spec), site_labels(atoms)
     shells, bonds = spec.shells_of(species[0]), [_bond(spec, a, b) for a in species for b in species]
     channels = tuple(channel for _, found in bonds for channel in found)
     exponents = {kind: exponents_of(table, kind, law) for kind, _ in bonds}
@@ -98,8 +98,8 @@ def mixed_blocks(
     return Blocks(tuple(groups), tuple(vectors), tuple(hoppings), onsite, coupling)
 
 
-def _mixing(spec: TableSpec) -> tuple[str, ...]:
-    """The species that mix."""
+def mixing_species(spec: TableSpec) -> tuple[str, ...]:
+    """The two species that mix: all but hydrogen."""
     return tuple(s for s in spec.species if s != HYDROGEN)
 
 
@@ -111,7 +111,7 @@ def _with_own(mixed: jax.Array, labels: list[str], own: dict[str, jax.Array]) ->
 
 
 def _check_pair(spec: TableSpec, law: DistanceLaw | None) -> None:
-    mixing = _mixing(spec)
+    mixing = mixing_species(spec)
     if len(mixing) != 2:
         raise ValueError(
             f"Argument `composition` needs a table of two species such as load_parameters(('Si', 'Ge'), 'niquet2009'), but "

@@ -49,6 +49,7 @@ class Topology:
     periodic: tuple[bool, bool, bool]
     material: str
     table: str
+    mixing: tuple[str, str] | None = None  # labels of the two species of which sites hold fractions
 
     @property
     def n_orbital(self) -> int:
@@ -124,6 +125,7 @@ class Model:
         positions: (atom, 3) in Å.
         cell: (3, 3) in Å, rows are lattice vectors.
         topology: Static integers and names.
+        composition: Fraction of the second of `topology.mixing` at each site, (atom,); None where sites hold one species.
     """
 
     onsite: PerAtom
@@ -133,6 +135,7 @@ class Model:
     positions: jax.Array
     cell: jax.Array
     topology: Topology = dataclasses.field(metadata={"static": True})
+    composition: jax.Array | None = None
 
     @property
     def n_orbital(self) -> int:

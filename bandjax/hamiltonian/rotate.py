@@ -51,6 +51,7 @@ def rotated(model: Model, rotation: jax.Array) -> Model:
         model.positions @ rotation.T,
         model.cell @ rotation.T,
         model.topology,
+        model.composition,
     )
 
 

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from bandjax import checks
 from bandjax.hamiltonian import strain
 from bandjax.hamiltonian.blocks import Blocks, exponents_of, hopping_block, onsite_block, spin_orbit_block
-from bandjax.hamiltonian.composition import mixed_blocks
+from bandjax.hamiltonian.composition import mixed_blocks, mixing_species
 from bandjax.hamiltonian.dangling import check_shift, raised
 from bandjax.hamiltonian.model import Model, Orbital, PerAtom, Topology, bond_group, per_atom
 from bandjax.hamiltonian.slater_koster import angular_momentum
@@ -112,8 +112,10 @@ def tight_binding(
         (bool(atoms.pbc[0]), bool(atoms.pbc[1]), bool(atoms.pbc[2])),
         spec.material,
         spec.name,
+        None if composition is None else mixing_species(spec),
     )
-    return Model(onsite, blocks.spin_orbit, blocks.hopping, blocks.bond_vector, positions, cell, topology)
+    c = None if composition is None else composition.astype(dtype)
+    return Model(onsite, blocks.spin_orbit, blocks.hopping, blocks.bond_vector, positions, cell, topology, c)
 
 
 def _labelled_blocks(

@@ -67,7 +67,8 @@ def load_parameters(material: str | tuple[str, str], table: str) -> Table:
         material: "InAs", "Si", "graphene", …; a pair such as ("Si", "Ge") takes both elements and the
             bond between them, with value names prefixed ("Si.E_s", "SiGe.sapc"). Where the table has no such bond
             of its own (vogl1983, jancu1998) its integrals are the mean of the elements', at the mean bond length. A pair
-            of compounds with a common anion, ("GaAs", "InAs"), takes both ("GaAs.E_sa", "InAs.V_ss"). A last "H" adds hydrogen: ("Si", "H") and ("Si", "Ge", "H") of jancu1998, with the values "H.E_s", "SiH.ss", …
+            of compounds with a common anion, ("GaAs", "InAs"), takes both ("GaAs.E_sa", "InAs.V_ss").
+            A last "H" adds hydrogen: ("Si", "H") and ("Si", "Ge", "H") of jancu1998, with the values "H.E_s", "SiH.ss", …
         table: "vogl1983", "klimeck2000" (sp3s*), "jancu1998", "boykin2004", "niquet2009" (sp3d5s*),
             "pz" (graphene, bilayer graphene), "single_orbital", "two_orbital" (square, cubic, tetragonal).
 
@@ -87,7 +88,7 @@ def load_parameters(material: str | tuple[str, str], table: str) -> Table:
         elements = tuple(material)
         if HYDROGEN in elements[1:]:
             bare = elements[: elements.index(HYDROGEN)]
-            base = load_parameters(bare if len(bare) > 1 else bare[0], table)
+            base = load_parameters(elements[:2] if len(bare) > 1 else elements[0], table)
             return _checked(*hydrogen_parts(data, elements, base))
         common = len(elements) == 2 and all(data["materials"].get(m, {"anion": m})["anion"] == m for m in elements)
         values, spec = (pair_parts if common else compound_parts)(data, elements)

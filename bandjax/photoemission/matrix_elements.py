@@ -22,6 +22,9 @@ amplitudes of s, d and s* orbitals, those of p being 1. Not covered: scattering 
 shifts, diffraction, circular dichroism that comes from it), the change of the field at the surface, r_o in the length
 form, and the sign of s* against s, which tables leave open (here all radial functions are positive).
 
+A site that holds a fraction c of species B emits as the average scatterer, M = (1 − c) M_A + c M_B, the coherent part of an
+alloy's emission; what its disorder scatters, ~ c (1 − c) |M_A − M_B|² without momentum, is left out.
+
 Source: the same approximation is in S. Moser, J. Electron Spectrosc. Relat. Phenom. 214, 29 (2017) (after).
 """
 
@@ -54,23 +57,38 @@ def plane_wave_amplitude(lab: Model, instrument: Instrument, k: jax.Array) -> ja
     Raises:
         ValueError: `polarisation` is not three numbers, or all are 0.
     """
-    v = kind_amplitudes(lab, instrument, k)[kinds_of(lab)[1]]
+    of_kind = kind_amplitudes(lab, instrument, k)
+    v = jnp.matmul(of_kind, kind_shares(lab).astype(of_kind.dtype), precision="highest")
     if lab.spin_orbit is None:
         return v[None]
     return jnp.stack([jnp.concatenate([v, jnp.zeros_like(v)]), jnp.concatenate([jnp.zeros_like(v), v])])
 
 
-def kinds_of(model: Model) -> tuple[list[tuple[str, str, str]], np.ndarray]:
-    """Kinds of orbital (site label, shell, name), and the kind of every orbital (without spin), (orbital,)."""
-    labels = [(o.site, o.shell, o.name) for o in model.topology.orbitals]
-    kinds = list(dict.fromkeys(labels))
-    return kinds, np.array([kinds.index(label) for label in labels])
+def kinds_of(model: Model) -> tuple[list[tuple[str, str, str]], np.ndarray, np.ndarray]:
+    """Kinds of orbital (site label, shell, name), and the kind of every orbital (without spin) at both ends of the
+    composition: where a site does not mix they are the same; (orbital,) each."""
+    orbitals, mixing = model.topology.orbitals, model.topology.mixing
+    sites = [mixing if mixing is not None and o.site in mixing else (o.site, o.site) for o in orbitals]
+    ends = [[(site[end], o.shell, o.name) for site, o in zip(sites, orbitals, strict=True)] for end in (0, 1)]
+    kinds = list(dict.fromkeys(ends[0] + ends[1]))
+    first, second = (np.array([kinds.index(kind) for kind in end]) for end in ends)
+    return kinds, first, second
+
+
+def kind_shares(model: Model) -> jax.Array:
+    """Part of each kind in every orbital (without spin), (kind, orbital): 1 − c and c of the two species that mix."""
+    kinds, first, second = kinds_of(model)
+    pure = jnp.asarray(np.eye(len(kinds)), model.dtype)
+    if model.composition is None:
+        return pure[:, first]
+    c = model.composition[np.array([o.atom for o in model.topology.orbitals])].astype(model.dtype)
+    return (1 - c) * pure[:, first] + c * pure[:, second]
 
 
 def kind_amplitudes(lab: Model, instrument: Instrument, k: jax.Array) -> jax.Array:
     """M(K)* of each kind of orbital, (kind,); arguments as in `plane_wave_amplitude`."""
     field = _unit_polarisation(instrument)
-    kinds, _ = kinds_of(lab)
+    kinds, _, _ = kinds_of(lab)
     of_kind = transition_amplitudes(kinds, lab.topology.material, field, instrument.dipole, k.astype(lab.dtype)).conj()
     factor = {"s": instrument.amplitude_s, "d": instrument.amplitude_d, "s*": instrument.amplitude_excited}
     return of_kind * jnp.stack([jnp.asarray(factor.get(shell, 1.0), lab.dtype) for _, shell, _ in kinds])

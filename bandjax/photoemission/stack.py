@@ -18,7 +18,7 @@ import numpy as np
 
 from bandjax.hamiltonian import Model, layer_rows, layered_hamiltonian
 from bandjax.photoemission.instrument import Instrument
-from bandjax.photoemission.matrix_elements import kind_amplitudes, kinds_of
+from bandjax.photoemission.matrix_elements import kind_amplitudes, kind_shares
 from bandjax.photoemission.plan import band_shift
 from bandjax.spectrum import Emission, emission_spectra, layer_spectra
 from bandjax.structure import HYDROGEN, depth_below_surface
@@ -56,30 +56,30 @@ def stack_spectrum(
     scale = _atoms_of_cell(lab) / jnp.exp(-depth / instrument.escape_depth)[crystal].sum()
     depth = jnp.where(rows >= 0, depth[lab.topology.atom_of()][rows], 0.0)
     element, share = _elements(lab, instrument, layers, lateral, kz, hv)
-    share = jnp.asarray(np.where(rows >= 0, share[:, rows], 0), lab.dtype)
+    share = jnp.where(rows >= 0, share[:, rows], 0).astype(lab.dtype)
     emission = Emission(element, share, depth, 0.5 / instrument.escape_depth, kz)
     if coherent:
         return emission_spectra(h, emission, x, gamma)[None] * scale
-    weight = (element.real**2 + element.imag**2).sum(axis=0)
-    weight = jnp.einsum("ke,kln->lne", weight, share, precision="highest")
+    v = jnp.einsum("ake,kln->alne", element, share, precision="highest")
+    weight = (v.real**2 + v.imag**2).sum(axis=0)
     seen = jnp.exp(-depth / instrument.escape_depth)[..., None]
     return jnp.sum(weight * seen * layer_spectra(h, x, gamma), axis=(0, 1))[None] * scale
 
 
 def _elements(
     lab: Model, instrument: Instrument, layers: tuple[int, ...], lateral: jax.Array, kz: jax.Array, hv: jax.Array
-) -> tuple[jax.Array, np.ndarray]:
-    """Matrix elements (amplitude, kind, energy), and 1 where a row of H is of that kind, else 0, (kind, row)."""
+) -> tuple[jax.Array, jax.Array]:
+    """Matrix elements (amplitude, kind, energy), and the part of each kind in every row of H, (kind, row)."""
     if instrument.matrix_elements != "plane_wave":
         alike = _alike(lab, layers)
-        return jnp.asarray(np.eye(len(alike))[..., None] * np.ones(kz.shape), jnp.result_type(lab.dtype, 1j)), alike
+        return jnp.asarray(
+            np.eye(len(alike))[..., None] * np.ones(kz.shape), jnp.result_type(lab.dtype, 1j)
+        ), jnp.asarray(alike)
     k = jnp.concatenate([jnp.broadcast_to(lateral, (kz.shape[0], 2)), kz[:, None]], axis=1) + band_shift(instrument, hv)
     element = jax.vmap(lambda k: kind_amplitudes(lab, instrument, k), out_axes=-1)(k)  # (kind, energy)
-    kind = kinds_of(lab)[1]
-    of_row = np.eye(len(element))[:, kind]
     spins = np.eye(1 if lab.spin_orbit is None else 2)
     # spins do not interfere: one amplitude for each, with kinds of its own
-    return jnp.concatenate([s[:, None, None] * element for s in spins.T], axis=1), np.kron(spins, of_row)
+    return jnp.concatenate([s[:, None, None] * element for s in spins.T], axis=1), jnp.kron(spins, kind_shares(lab))
 
 
 def _atoms_of_cell(lab: Model) -> int:

@@ -1,16 +1,17 @@
 """Eigenvalues of stacks, an alloy and a hydrogenated slab by NanoNet, written to tests/data/stacks_nanonet.json.
 
 NanoNet (PyPI nano-net) rotates two-centre integrals by Wigner matrices (Podolskiy and Vogl, Phys. Rev. B 69, 233101
-(2004)), sums Bloch phases over its own lattice of virtual atoms and adds its own spin-orbit blocks; it shares no line with
-the package. What it is given is made here in a few lines: positions (biaxial strain after the elastic constants),
-integrals at each bond's length V(d) = V(d0) (d0/d)^n from the printed tables, and on-site energies. NanoNet has diagonal
-on-site energies only, so on-site strain terms are not covered: tables that have them are taken at Harrison's exponents.
+(2004)), sums Bloch phases over virtual atoms and adds its own spin-orbit blocks; it shares no line with the package. Its
+search for virtual atoms misses some in leaning cells and is completed here. What it is given is made in a few lines:
+positions (biaxial strain after the elastic constants), integrals at each bond's length V(d) = V(d0) (d0/d)^n from the
+printed tables, and on-site energies. NanoNet has diagonal on-site energies only, so on-site strain terms are not covered:
+tables that have them are taken at Harrison's exponents.
 
 Run it in an environment of its own, from the root of the repository; it takes two minutes and ran with nano-net 1.3.12,
 numpy 2.5.5, setuptools 79 (NanoNet needs pkg_resources), Python 3.12.1:
 
-    python -m venv /tmp/nanonet && /tmp/nanonet/bin/pip install "nano-net==1.3.12" "setuptools<80"
-    /tmp/nanonet/bin/python tests/regenerate/stacks_nanonet.py
+    python -m venv venv-nanonet && venv-nanonet/bin/pip install "nano-net==1.3.12" "setuptools<80"
+    venv-nanonet/bin/python tests/regenerate/stacks_nanonet.py
 """
 
 import itertools
