@@ -52,7 +52,7 @@ def stack_model(
     Returns:
         Function of values (those of `profile`, `a_parallel` in Å and any of the table's) to a model.
     """
-    # the labels are the first material's: matrix elements are not mixed yet
+    # all labels are the first material's; with a composition given they do not matter
     atoms = graded(materials, np.zeros(layers), substrate=materials[0], vacuum=VACUUM)
     depth = np.arange(layers, dtype=float)
 
