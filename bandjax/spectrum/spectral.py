@@ -221,6 +221,7 @@ def density_of_states(
     """
     checks.positive("eta", eta, "eV")
     checks.positive("grid", grid)
+    refuse_large(model, budget)
     axes = [(2 * np.arange(n) + 1 - n) / (2 * n) for n in grid]
     fractional = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     return _density_of_states(

@@ -31,7 +31,7 @@ def find_sites(positions: np.ndarray, cell: np.ndarray, primitive: ase.Atoms) ->
         positions: Of the large cell's atoms in Å, shape (atom, 3); displaced from the sites by less than half a bond.
         cell: Lattice vectors of the large cell in Å, rows.
         primitive: The small crystal. Its species do not matter, nor its volume: a strained or relaxed cell has the average
-            lattice M⁻¹A, whatever the constants of `primitive`.
+            lattice M⁻¹A, whatever the constants of `primitive`. Of a slab it is a slab with the same share of vacuum.
 
     Raises:
         ValueError: the cell is no whole multiple of the primitive one, by shape or by the number of atoms, or two atoms
