@@ -33,13 +33,15 @@ def shared_folder() -> Path:
     return folder
 
 
-def arguments(doc: str, presets: dict[str, Any]) -> argparse.Namespace:
-    """--preset and --out, the same for every experiment."""
+def arguments(doc: str, presets: dict[str, Any], **options: str) -> argparse.Namespace:
+    """--preset and --out, the same for every experiment, and its own options by name with their help; None if not given."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=sorted(presets), default="default")
     parser.add_argument(
         "--out", type=Path, default=Path("out") / Path(sys.argv[0]).stem, help="folder for results and figures"
     )
+    for name, explanation in options.items():
+        parser.add_argument(f"--{name}", help=explanation)
     return parser.parse_args()
 
 

@@ -45,3 +45,18 @@ def test_invert_stack(tmp_path):
     assert metrics["parameters"][:4] == ["fraction", "upper", "lower", "interface"]
     for name in ("upper", "a_parallel"):  # one stack, from a start drawn from the prior
         assert metrics["rms_error"][name] < 6 * metrics["median_bound"][name]
+
+
+def test_compare_dft(tmp_path, shared):
+    metrics = run("compare_dft", tmp_path)
+    refitted, published = metrics["pbe_sp3d5s"], metrics["niquet2009"]
+    assert all(refitted[name]["valence_rms_meV"] < published[name]["valence_rms_meV"] for name in refitted)
+    assert refitted["sl_Si2Ge2_PBE"]["all"]["cosine"] > 0.9 > published["sl_Si2Ge2_PBE"]["all"]["cosine"]
+    assert (tmp_path / "atoms_sl_Si2Ge2_PBE.png").stat().st_size > 10_000
+
+
+def test_refit_dft(tmp_path, shared):
+    metrics = run("refit_dft", tmp_path)
+    assert metrics["cost"][-1] < metrics["cost"][0]
+    written = json.loads((tmp_path / "pbe_sp3d5s.json").read_text(encoding="utf-8"))
+    assert written["refit"]["train"] and written["materials"]["Si"]["values"]["lambda"] == 0.01851

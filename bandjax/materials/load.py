@@ -22,7 +22,9 @@ from bandjax.materials import conventions
 from bandjax.materials.pairs import pair_parts
 from bandjax.materials.table import SHELLS, SYMMETRIES, Bond, DistanceLaw, Integral, Table, TableSpec
 
-TABLES = ("vogl1983", "klimeck2000", "jancu1998", "boykin2004", "niquet2009", "pz", "single_orbital", "two_orbital")
+TABLES = (
+    "vogl1983", "klimeck2000", "jancu1998", "boykin2004", "niquet2009", "pbe_sp3s", "pbe_sp3d5s", "pz", "single_orbital", "two_orbital",
+)  # fmt: skip
 
 
 class Entry(NamedTuple):
@@ -66,6 +68,7 @@ def load_parameters(material: str | tuple[str, str], table: str) -> Table:
             bond between them, with value names prefixed ("Si.E_s", "SiGe.sapc"). Where the table has no such bond
             of its own (vogl1983, jancu1998) its integrals are the mean of the elements', at the mean bond length.
         table: "vogl1983", "klimeck2000" (sp3s*), "jancu1998", "boykin2004", "niquet2009" (sp3d5s*),
+            "pbe_sp3s", "pbe_sp3d5s" (Si, Ge and the pair, refitted to first principles),
             "pz" (graphene, bilayer graphene), "single_orbital", "two_orbital" (square, cubic, tetragonal).
 
     Returns:
@@ -79,14 +82,22 @@ def load_parameters(material: str | tuple[str, str], table: str) -> Table:
         raise ValueError(
             f"Argument `table` must be one of {', '.join(TABLES)}, but is {table!r}.{nearest(table, TABLES)}"
         )
-    data = _package_file(table)
+    return table_of_data(_package_file(table), material)
+
+
+def table_of_data(data: Mapping[str, Any], material: str | tuple[str, str]) -> Table:
+    """One material or pair of a table file's content (the files of `bandjax/materials/data`, as `json.load` gives them).
+
+    Raises:
+        ValueError: the file lacks the material or the pair.
+    """
     if not isinstance(material, str):
         values, spec = pair_parts(data, tuple(material))
         return _checked(values, spec)
     if material not in data["materials"]:
         known = ", ".join(data["materials"])
         raise ValueError(
-            f"Table {table} has no material {material!r}.{nearest(material, data['materials'])} It has {known}."
+            f"Table {data['name']} has no material {material!r}.{nearest(material, data['materials'])} It has {known}."
         )
     return _table(data["materials"][material], material, data)
 
