@@ -33,9 +33,12 @@ def shared_folder() -> Path:
     return folder
 
 
-def arguments(doc: str, presets: dict[str, Any]) -> argparse.Namespace:
-    """--preset and --out, where there is nothing else to ask."""
-    return argument_parser(doc, presets).parse_args()
+def arguments(doc: str, presets: dict[str, Any], **options: str) -> argparse.Namespace:
+    """--preset and --out, the same for every experiment, and its own options by name with their help; None if not given."""
+    parser = argument_parser(doc, presets)
+    for name, explanation in options.items():
+        parser.add_argument(f"--{name}", help=explanation)
+    return parser.parse_args()
 
 
 def argument_parser(doc: str, presets: dict[str, Any]) -> argparse.ArgumentParser:

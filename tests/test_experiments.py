@@ -57,3 +57,18 @@ def test_alloy_spectral_function(tmp_path):
 def test_separate_interfaces(tmp_path):
     metrics = run("separate_interfaces", tmp_path)
     assert min(found["area"]["interface_distance"] for found in metrics.values()) >= 0.99
+
+
+def test_compare_dft(tmp_path, shared):
+    metrics = run("compare_dft", tmp_path)
+    refitted, published = metrics["pbe_sp3d5s"], metrics["niquet2009"]
+    assert all(refitted[name]["valence_rms_meV"] < published[name]["valence_rms_meV"] for name in refitted)
+    assert refitted["sl_Si2Ge2_PBE"]["all"]["cosine"] > 0.9 > published["sl_Si2Ge2_PBE"]["all"]["cosine"]
+    assert (tmp_path / "atoms_sl_Si2Ge2_PBE.png").stat().st_size > 10_000
+
+
+def test_refit_dft(tmp_path, shared):
+    metrics = run("refit_dft", tmp_path)
+    assert metrics["cost"][-1] < metrics["cost"][0]
+    written = json.loads((tmp_path / "pbe_sp3d5s.json").read_text(encoding="utf-8"))
+    assert written["refit"]["train"] and written["materials"]["Si"]["values"]["lambda"] == 0.01851

@@ -223,6 +223,7 @@ def test_every_listed_table_gives_bands():
     count = {name: sum(e.table == name for e in entries) for name in {e.table for e in entries}}
     assert count == {
         **{"vogl1983": 16, "klimeck2000": 16, "jancu1998": 12, "boykin2004": 4, "niquet2009": 2},
+        **{"pbe_sp3s": 2, "pbe_sp3d5s": 2},
         **{"pz": 2, "single_orbital": 3, "two_orbital": 2},
     }
     for entry in entries:

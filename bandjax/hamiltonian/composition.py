@@ -6,7 +6,8 @@ With the fractions w_A = 1 − c, w_B = c of species A and B at each site,
     hopping:              t_ij = Σ_pq w_p(i) w_q(j) T_pq(r_j − r_i),    T_BA(d) = T_AB(−d)ᵀ
 
 where each of the four bonds AA, AB, BA, BB is taken at the actual vector, with its own reference length and exponents.
-On-site strain terms (Niquet's) are those of a pure atom at the actual vectors, mixed as the on-site energies are. At
+On-site strain terms (Niquet's) are those of a pure atom at the actual vectors, mixed as the on-site energies are; the
+shift by a neighbour of the other species counts with that neighbour's fraction. At
 c = 0 and c = 1 everywhere this is the model of the labelled atoms; with one fraction at all sites it is the virtual
 crystal. The band offset is part of the second species' on-site energies.
 """
@@ -78,9 +79,11 @@ def mixed_blocks(
     hopping = jax.vmap(hopping_block)(vector, weight[:, i].T, weight[:, j].T)
     onsite = _mixed(weight, [onsite_block(table, s, dtype) for s in species])
     if law is not None and law.onsite_form == "niquet2009":
-        at, outward = np.concatenate([i, j]), jnp.concatenate([vector, -vector])
+        at, to, outward = np.concatenate([i, j]), np.concatenate([j, i]), jnp.concatenate([vector, -vector])
         for w, s in zip(weight, species, strict=True):
-            onsite = onsite.at[at].add(w[at][:, None, None] * strain.niquet_blocks(outward, table, law, s))
+            terms = strain.niquet_blocks(outward, table, law, s)
+            terms += (1 - w[to])[:, None, None] * strain.foreign_block(table, law, s, dtype)
+            onsite = onsite.at[at].add(w[at][:, None, None] * terms)
     onsite = _with_own(onsite, labels, {s: onsite_block(table, s, dtype) for s in spec.species[2:]})
     coupling = None
     if spin_orbit:

@@ -6,7 +6,8 @@ orbital a (Tr D^a D^b = δ_ab), every neighbour adds to the on-site block of ato
     E_μ: 3/4 α_μ x        p-p: (β_p0 + β_p1 x) Q            d-d: −2 β_d0 Tr(D^a Q D^b)
     s-p: β_sp0 n          p-d: √2 (β_pd0 + β_pd1 x) D^a n    s-d: β_sd0 n·D^a n/√2       (s* as s)
 
-which vanishes in the unstrained crystal. "boykin2004": with V⁰ the bond's integrals in the ideal crystal,
+which vanishes in the unstrained crystal. Refitted tables add δ_μ to E_μ for every neighbour of the other species: the
+charge that the two exchange. "boykin2004": with V⁰ the bond's integrals in the ideal crystal,
 
     E_iα += Σ_j Σ_β C_αβ [(V⁰_iα,jβ)² − (V_iα,jβ)²] / (E_iα + E_jβ − 2 E_shift),
 
@@ -39,6 +40,11 @@ def niquet_terms(
     for atom, label in enumerate(labels):
         for vector in _neighbours(atom, groups, bond_vectors):
             blocks[atom] = blocks[atom] + niquet_blocks(vector, table, law, label).sum(axis=0)
+    for group in groups:
+        first, second = table.spec.bonds[group.kind].pair
+        if first != second:
+            for atom in group.i + group.j:
+                blocks[atom] = blocks[atom] + foreign_block(table, law, labels[atom], blocks[atom].dtype)
     return blocks
 
 
@@ -49,6 +55,16 @@ def niquet_blocks(bond_vector: jax.Array, table: Table, law: DistanceLaw, label:
     length = next(b.length for b in table.spec.bonds if b.pair == (label, label) and b.length is not None)
     shells = table.spec.shells_of(label)
     return jax.vmap(lambda d: _niquet_block(d, length, constants, shells))(bond_vector)
+
+
+def foreign_block(table: Table, law: DistanceLaw, label: str, dtype: jnp.dtype) -> jax.Array:
+    """What a neighbour of the other species adds to the on-site block of an atom of species `label`: δ_μ in eV."""
+    symbols = dict(dict(law.onsite_values)[label])
+    shifts = []
+    for shell in table.spec.shells_of(label):
+        name = symbols.get(f"delta_{shell}")  # published tables have none
+        shifts.append(jnp.full(len(SHELLS[shell]), 0.0 if name is None else table.values[name], dtype))
+    return jnp.diag(jnp.concatenate(shifts))
 
 
 def _neighbours(atom: int, groups: list[BondGroup], bond_vectors: list[jax.Array]) -> list[jax.Array]:

@@ -1,7 +1,7 @@
 """Parameter tables as data files, and their loader."""
 
 from bandjax.materials.elastic import Elastic, elastic_constants, interpolate, out_of_plane_constant
-from bandjax.materials.load import Entry, list_parameters, load_parameters, load_table
+from bandjax.materials.load import Entry, list_parameters, load_parameters, load_table, table_of_data
 from bandjax.materials.table import SHELLS, Bond, DistanceLaw, Integral, Table, TableSpec
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "load_parameters",
     "load_table",
     "out_of_plane_constant",
+    "table_of_data",
 ]

@@ -24,7 +24,9 @@ from bandjax.materials.hydrogen import HYDROGEN, hydrogen_parts
 from bandjax.materials.pairs import pair_parts
 from bandjax.materials.table import SHELLS, SYMMETRIES, Bond, DistanceLaw, Integral, Table, TableSpec
 
-TABLES = ("vogl1983", "klimeck2000", "jancu1998", "boykin2004", "niquet2009", "pz", "single_orbital", "two_orbital")
+TABLES = (
+    "vogl1983", "klimeck2000", "jancu1998", "boykin2004", "niquet2009", "pbe_sp3s", "pbe_sp3d5s", "pz", "single_orbital", "two_orbital",
+)  # fmt: skip
 
 
 class Entry(NamedTuple):
@@ -70,6 +72,7 @@ def load_parameters(material: str | tuple[str, str], table: str) -> Table:
             of compounds with a common anion, ("GaAs", "InAs"), takes both ("GaAs.E_sa", "InAs.V_ss").
             A last "H" adds hydrogen: ("Si", "H") and ("Si", "Ge", "H") of jancu1998, with the values "H.E_s", "SiH.ss", …
         table: "vogl1983", "klimeck2000" (sp3s*), "jancu1998", "boykin2004", "niquet2009" (sp3d5s*),
+            "pbe_sp3s", "pbe_sp3d5s" (Si, Ge and the pair, refitted to first principles),
             "pz" (graphene, bilayer graphene), "single_orbital", "two_orbital" (square, cubic, tetragonal).
 
     Returns:
@@ -83,7 +86,15 @@ def load_parameters(material: str | tuple[str, str], table: str) -> Table:
         raise ValueError(
             f"Argument `table` must be one of {', '.join(TABLES)}, but is {table!r}.{nearest(table, TABLES)}"
         )
-    data = _package_file(table)
+    return table_of_data(_package_file(table), material)
+
+
+def table_of_data(data: Mapping[str, Any], material: str | tuple[str, str]) -> Table:
+    """One material or pair of a table file's content (the files of `bandjax/materials/data`, as `json.load` gives them).
+
+    Raises:
+        ValueError: the file lacks the material or the pair.
+    """
     if not isinstance(material, str):
         elements = tuple(material)
         if HYDROGEN in elements[1:]:
@@ -96,7 +107,7 @@ def load_parameters(material: str | tuple[str, str], table: str) -> Table:
     if material not in data["materials"]:
         known = ", ".join(data["materials"])
         raise ValueError(
-            f"Table {table} has no material {material!r}.{nearest(material, data['materials'])} It has {known}."
+            f"Table {data['name']} has no material {material!r}.{nearest(material, data['materials'])} It has {known}."
         )
     return _table(data["materials"][material], material, data)
 

@@ -81,10 +81,12 @@ def _laws(
         found = first_law[owner]["exponents"] if owner in first_law else pair["exponents"]
         values |= {f"{owner}.n_{key}": v for key, v in found.items()}
         exponents.append((bond.pair, tuple(f"{owner}.n_{conventions.exponent_name(i)}" for i in bond.integrals)))
+    forms = {law.get("onsite_form") for law in first_law.values()}
+    form = "niquet2009" if forms == {"niquet2009"} else None  # Boykin's C of mixed bonds are not in the table
     for element in elements:
-        constants = first_law[element].get("onsite", {}) if data["name"] == "niquet2009" else {}
-        # Boykin's C of mixed bonds are not in the table
+        constants = {}
+        if form is not None:
+            constants = first_law[element]["onsite"] | pair.get("foreign_neighbour", {}).get(element, {})
         values |= {f"{element}.{key}": v for key, v in constants.items()}
         onsite_values.append((element, tuple((key, f"{element}.{key}") for key in constants)))
-    form = "niquet2009" if "alpha_s" in first_law[elements[0]].get("onsite", {}) else None
     return values, (DistanceLaw("table", tuple(exponents), form, tuple(onsite_values)),)
