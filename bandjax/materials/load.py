@@ -99,7 +99,7 @@ def table_of_data(data: Mapping[str, Any], material: str | tuple[str, str]) -> T
         elements = tuple(material)
         if HYDROGEN in elements[1:]:
             bare = elements[: elements.index(HYDROGEN)]
-            base = load_parameters(elements[:2] if len(bare) > 1 else elements[0], table)
+            base = table_of_data(data, elements[:2] if len(bare) > 1 else elements[0])
             return _checked(*hydrogen_parts(data, elements, base))
         common = len(elements) == 2 and all(data["materials"].get(m, {"anion": m})["anion"] == m for m in elements)
         values, spec = (pair_parts if common else compound_parts)(data, elements)
