@@ -37,13 +37,13 @@ class Config:
     """Everything that the experiment depends on."""
 
     draws: int = 12
-    made_by: str = "niquet2009"
-    fitted_by: str = "vogl1983"
+    made_by: str = "pbe_sp3d5s"
+    fitted_by: str = "pbe_sp3s"
     layers: int = 24
     kx_points: int = 33
     energy_points: int = 73
     mean_counts: float = 30.0
-    relative: float = 0.05
+    relative: float = 0.03
     max_steps: int = 30
     seed: int = 11
 
