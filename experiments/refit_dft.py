@@ -74,8 +74,8 @@ PRESETS = {
     "sp3s": Config(basis="sp3s", conduction_error=0.15),  # else Ge has no gap
     "splits": Config(
         strengths=(0.01, 0.03, 0.1),
-        left_out=(("sl_Si1Ge3_PBE", "biax_Si_PBE_p2pct"), ("sl_Si2Ge2_PBE", "biax_Ge_PBE_m2pct")),
-        max_steps=12,
+        left_out=(("sl_Si2Ge2_PBE", "biax_Ge_PBE_m2pct"), ("sl_Si1Ge3_PBE", "biax_Si_PBE_p2pct")),
+        max_steps=16,
     ),
     "smoke": Config(train=(BULK[0], STACKS[0]), held=(STACKS[1],), points=6, window=(-13.0, 0.0, 0.5), max_steps=2),
 }
