@@ -78,7 +78,7 @@ PRESETS = {
         left_out=(("sl_Si2Ge2_PBE", "biax_Ge_PBE_m2pct"), ("sl_Si1Ge3_PBE", "biax_Si_PBE_p2pct")),
         max_steps=16,
     ),
-    "smoke": Config(train=(BULK[0], STACKS[0]), held=(STACKS[1],), points=6, window=(-13.0, 0.0, 0.5), max_steps=2),
+    "smoke": Config(train=(BULK[0], STACKS[0]), held=(STACKS[1],), points=6, window=(-13.0, 0.0, 0.5), max_steps=6),
 }
 
 
