@@ -113,7 +113,7 @@ def run(config: Config, out: Path) -> dict:
 def panels(reference: Reference, maps: dict[str, np.ndarray], title: str) -> Figure:
     """A_i of first principles | tight binding | difference for each kind of atom, all on one scale."""
     rows = inequivalent(reference, maps["first principles"])
-    figure = Figure(figsize=(7.2, 0.7 + 1.75 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(7.2, 1.2 + 1.75 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), 3, sharex=True, sharey=True, squeeze=False)
     a, b, grid = maps["first principles"], maps["tight binding"], maps["energy"]
     top = float(np.percentile(np.concatenate([a, b], axis=1)[:, rows], 99.8))
@@ -134,8 +134,10 @@ def panels(reference: Reference, maps: dict[str, np.ndarray], title: str) -> Fig
         row[0].set_ylabel(f"{reference.atoms.symbols[atom]}, {kind}\nE − VB top (eV)", fontsize=8)
     for axis, heading in zip(axes[0], headings, strict=True):
         axis.set_title(heading, fontsize=9)
-    figure.colorbar(sequential, ax=list(axes[:, :2].ravel()), label="A$_i$ (1/eV)", shrink=0.5, pad=0.01)
-    figure.colorbar(mesh, ax=list(axes[:, 2]), label="1/eV", shrink=0.5, pad=0.02)
+    for shown, columns in ((sequential, axes[:, :2]), (mesh, axes[:, 2:])):
+        figure.colorbar(
+            shown, ax=list(columns.ravel()), label="1/eV", location="bottom", shrink=0.6, aspect=30, pad=0.01
+        )
     return figure
 
 
