@@ -24,6 +24,8 @@ from bandjax.inference import (
     stack_model,
     table_model,
     table_parameters,
+    valence_offset,
+    well_numbers,
 )
 from bandjax.io import read
 from bandjax.materials import Table, list_parameters, load_parameters, load_table
@@ -128,7 +130,9 @@ __all__ = [
     "unfolded_bands",
     "unfolded_orbitals",
     "unfolded_spectral_function",
+    "valence_offset",
     "velocities",
+    "well_numbers",
     "write_result",
     "zincblende",
 ]  # fmt: skip

@@ -51,6 +51,19 @@ def argument_parser(doc: str, presets: dict[str, Any]) -> argparse.ArgumentParse
     return parser
 
 
+def check_config(path: Path, config: Any) -> dict[str, Any]:
+    """A draw that was kept, as `json.load` gives it.
+
+    Raises:
+        ValueError: it was made with another configuration (their number of draws apart: more may be added).
+    """
+    row = json.loads(path.read_text(encoding="utf-8"))
+    wanted = json.loads(json.dumps(dataclasses.asdict(config))) | {"draws": row["config"]["draws"]}
+    if row["config"] != wanted:
+        raise ValueError(f"File {path} must hold a draw of this configuration, but holds one of {row['config']}.")
+    return row
+
+
 def score(error: np.ndarray, bound: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Efficiency of each fit, (θ̂ − θ)ᵀ bound⁻¹ (θ̂ − θ)/p, and which parameters its own 68 % interval covers.
 

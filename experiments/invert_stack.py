@@ -33,7 +33,8 @@ from bandjax.inference.least_squares import State  # noqa: E402
 from bandjax.inference.parameters import draw_from_prior, free_values, start_vector  # noqa: E402
 from bandjax.inference.problem import Observed, Part, make_objective, observed, prepare  # noqa: E402
 from bandjax.io import write_atomically  # noqa: E402
-from experiments.common import argument_parser, score, write_json  # noqa: E402
+from bandjax.results import source_commit  # noqa: E402
+from experiments.common import argument_parser, check_config, score, write_json  # noqa: E402
 
 TOLERANCE = 1e-4  # promised decrease of −log L at which a descent ends, far below the 0.01 that it is judged by
 
@@ -95,8 +96,8 @@ def make_problem(config: Config) -> tuple[bj.Problem, xr.DataArray]:
     return problem, empty
 
 
-def run(config: Config, folder: Path, *, from_end: bool = False) -> dict | None:
-    """All draws that `folder` does not hold yet, one after the other; None while another process has some to do."""
+def run(config: Config, folder: Path, *, from_end: bool = False) -> dict:
+    """All draws that `folder` does not hold yet, one after the other."""
     problem, empty = make_problem(config)
     parts, transform = prepare(empty, problem)
     objective = make_objective(problem, parts, transform)
@@ -116,7 +117,7 @@ def run(config: Config, folder: Path, *, from_end: bool = False) -> dict | None:
     order = range(config.draws)[:: -1 if from_end else 1]
     for draw in track(order, "stacks"):
         if paths[draw].exists():
-            _same_config(paths[draw], config)
+            check_config(paths[draw], config)
             continue
         rng = np.random.default_rng([config.seed, draw])
         truth, start = (draw_from_prior(transform, rng) for _ in range(2))
@@ -135,22 +136,13 @@ def run(config: Config, folder: Path, *, from_end: bool = False) -> dict | None:
         error = np.asarray(free_values(transform, found.u)) - truth
         efficiency, covered = score(error[None], bound[None], own[None])
         row = {
-            "config": dataclasses.asdict(config), "names": names, "reached": bool(found.cost <= reference.cost + 0.01),
+            "config": dataclasses.asdict(config), "commit": source_commit(), "names": names, "reached": bool(found.cost <= reference.cost + 0.01),
             "excess": float(found.cost - reference.cost), "seconds": seconds, "efficiency": float(efficiency[0]),
             "covered": covered[0].tolist(), "truth": truth.tolist(), "start": start.tolist(), "error": error.tolist(),
             "bound": np.sqrt(np.diagonal(np.linalg.inv(bound))).tolist(),
         }  # fmt: skip
         write_atomically(paths[draw], json.dumps(row).encode())
-    if not all(path.exists() for path in paths):
-        return None
-    return _summary([json.loads(path.read_text(encoding="utf-8")) for path in paths], config)
-
-
-def _same_config(path: Path, config: Config) -> None:
-    found = json.loads(path.read_text(encoding="utf-8"))["config"]
-    wanted = json.loads(json.dumps(dataclasses.asdict(config))) | {"draws": found["draws"]}  # more draws may be added
-    if found != wanted:
-        raise ValueError(f"File {path} must hold a draw of this configuration, but holds one of {found}.")
+    return _summary([check_config(path, config) for path in paths], config)
 
 
 def _summary(rows: list[dict], config: Config) -> dict:
@@ -191,8 +183,5 @@ if __name__ == "__main__":
     started = time.perf_counter()
     chosen = PRESETS[args.preset]
     metrics = run(chosen, args.out / "draws", from_end=args.from_end)
-    if metrics is None:
-        print("Other processes still have draws to do; the last one to end writes result.json.")
-    else:
-        print({k: metrics[k] for k in ("reached", "efficiency", "coverage", "median_seconds")})
-        write_json(args.out / "result.json", chosen, metrics, started)
+    print({k: metrics[k] for k in ("reached", "efficiency", "coverage", "median_seconds")})
+    write_json(args.out / "result.json", chosen, metrics, started)

@@ -11,6 +11,7 @@ import bandjax as bj
 from bandjax.inference import FitResult
 from bandjax.inference.parameters import Parameter, draw_from_prior, make_transform, start_vector
 from bandjax.inference.problem import make_objective, observed, prepare
+from bandjax.materials.elastic import elastic_constants
 
 AXES = {"kx": np.linspace(-0.5, 0.5, 6), "energy": np.linspace(-2.0, 2.0, 12)}
 TABLE = bj.load_parameters("square", "single_orbital")
@@ -80,10 +81,12 @@ def test_the_best_of_several_starts_wins(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         bj.fit(data, stuck, starts=4, bootstrap_draws=0, state_file=tmp_path / "state.npz", progress=stop_in_the_third)
-    result = bj.fit(data, stuck, starts=4, bootstrap_draws=0, state_file=tmp_path / "state.npz")
+    again = []
+    result = bj.fit(data, stuck, starts=4, bootstrap_draws=0, state_file=tmp_path / "state.npz", progress=again.append)
     whole = bj.fit(data, stuck, starts=4, bootstrap_draws=0)
     assert result.values["t"] == pytest.approx(float(TABLE["t"]), abs=5 * result.errors["t"])
     assert len(result.start_costs) == 4 and result.cost <= min(result.start_costs) + 1e-6
+    assert len(again) < len(whole.history)  # the starts that were done are not repeated
     assert result.start_costs == pytest.approx(whole.start_costs, abs=1e-9)
     assert result.start_costs[0] == pytest.approx(alone.cost, abs=1e-6) and alone.cost > result.cost + 10
     assert any("starts ended within" in sentence for sentence in result.report)
@@ -126,6 +129,10 @@ def test_whole_layers_are_read_with_their_probability():
     expected = norm.cdf(4.5, 4.02, error) - norm.cdf(3.5, 4.02, error)
     assert count.probability == pytest.approx(expected) and count.sentence.startswith("4.02 ± 0.17 SiGe layers: 4")
     assert amount.error == pytest.approx(np.hypot(4.02 * 0.02, 0.5 * error))
+    on_bound = stack_result(covariance)
+    on_bound.errors["lower"] = np.nan
+    blind = bj.read_layers(on_bound, {"SiGe layers": bj.layer_count})[0]
+    assert not np.isfinite(blind.error) and "unknown error" in blind.sentence
     vague = bj.read_layers(stack_result(covariance * 25), {"SiGe layers": bj.layer_count})[0]
     assert "no whole number stands out" in vague.sentence
 
@@ -141,3 +148,46 @@ def test_the_profile_says_what_the_light_does_not_reach():
     assert seen.error[6] == pytest.approx(at_the_edge, rel=0.1) and seen.prior_error[8] > 0.1
     assert any("says nothing about lower" in s for s in not_seen.report)
     assert any(s.startswith("From depth") for s in not_seen.report)
+    on_bound = stack_result(sharp)
+    on_bound.errors["lower"] = np.nan
+    with pytest.raises(ValueError, match="must have measured every parameter, but not lower"):
+        bj.profile_band(on_bound, bj.buried_layer, depth, 1.36)
+
+
+TABLE_OF_PAIR = bj.load_parameters(("Si", "Ge"), "vogl1983")
+
+
+@pytest.mark.slow
+def test_levels_of_a_well_rise_with_its_thickness():
+    """Confinement: a wider layer holds its highest level nearer to the band edge, with a hole's mass."""
+    model_of = bj.stack_model(TABLE_OF_PAIR, 20, spin_orbit=False)
+    values = {"fraction": 0.9, "upper": 5.0, "interface": 0.2, "a_parallel": 5.431, "SiGe.offset": 0.68}
+    instrument = bj.Instrument(photon_energy=100.0, fermi_energy=1.2, slit=(1, 1, 0))
+    found = [bj.well_numbers(2)(model_of(values | {"lower": 5.0 + n}), instrument) for n in (6.0, 8.0, 11.0)]
+    tops = [f["well_1"] for f in found]
+    assert tops[0] < tops[1] < tops[2] < 0 and all(f["well_2"] <= f["well_1"] and f["mass_1"] < 0 for f in found)
+    with pytest.raises(ValueError, match="mixed layers only"):
+        bj.well_numbers()(bj.tight_binding(bj.slab("Si", 8), bj.load_parameters("Si", "vogl1983")), instrument)
+
+
+def test_valence_offset_is_that_of_two_strained_crystals():
+    """Against primitive cells strained by hand; the table's own offset enters one to one."""
+    offset = bj.valence_offset(TABLE_OF_PAIR)
+    values = {"fraction": 1.0, "a_parallel": 5.50, "SiGe.offset": 0.5}
+
+    def mean_level(element, c11, c12, a):
+        out_of_plane = a * (1 - 2 * c12 / c11 * (5.50 / a - 1))
+        atoms = bj.zincblende(element, a=1.0)
+        atoms.set_cell(atoms.cell.array * [5.50, 5.50, out_of_plane], scale_atoms=True)
+        table = bj.load_parameters(element, "vogl1983")
+        return float(bj.bands(bj.tight_binding(atoms, table, spin_orbit=False), np.zeros((1, 3)))[0, 1:4].mean())
+
+    constants = elastic_constants("Si"), elastic_constants("Ge")
+    silicon, germanium = (
+        mean_level(n, float(c.c11), float(c.c12), float(c.lattice_constant))
+        for n, c in zip(("Si", "Ge"), constants, strict=True)
+    )
+    assert float(offset(values)) == pytest.approx(germanium + 0.5 - silicon, abs=1e-9)
+    slope = jax.grad(lambda x: offset(values | {"SiGe.offset": x}))(0.5)
+    assert float(slope) == pytest.approx(1.0, abs=1e-9)
+    assert float(offset(values | {"fraction": 0.0})) == pytest.approx(0.0, abs=1e-12)

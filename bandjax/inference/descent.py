@@ -58,6 +58,10 @@ class Descent:
         self.idle = False
         self._linearise, self._cost = jax.jit(self.objective.linearise), jax.jit(self.objective.cost)
 
+    def cost(self, u: jax.Array, obs: list[Observed]) -> float:
+        """−log posterior at full sharpness."""
+        return float(self._cost(u, obs, jnp.asarray(0.0)))
+
     def run(
         self,
         u: jax.Array,

@@ -182,6 +182,9 @@ def best_of_starts(
         points.append(start_vector(transform, dict(zip(transform.names, draw_from_prior(transform, rng), strict=True))))
     for point in points[len(descent.ends) :]:
         u = jnp.asarray(point)
+        if not np.isfinite(descent.cost(u, [observed(p) for p in parts])) and len(descent.ends):
+            descent.ends += ((np.inf, np.asarray(u)),)  # a draw that the model cannot image is an end that never wins
+            continue
         for stage, broadening in enumerate([*problem.broadening, 0.0]):
             obs = [observed(p, broadening=broadening) for p in parts]
             steps = max_steps if broadening == 0 else min(max_steps, COARSE_STEPS)

@@ -46,7 +46,8 @@ class Posterior(NamedTuple):
 def sample_posterior(
     result: FitResult, key: jax.Array, *, draws: int = 400, progress: Callable[[int, int], None] | None = None
 ) -> Posterior:
-    """Draws from the posterior around the optimum of a fit, with the noise as it was widened there.
+    """Draws from the posterior around the optimum of a fit, with the noise as it was widened there; linear nuisances
+    (`Problem.weights`) at their best for each draw.
 
     Args:
         result: A fit whose parameters all have an error.
@@ -55,7 +56,8 @@ def sample_posterior(
         progress: Called after each image with (done, draws).
 
     Raises:
-        ValueError: a parameter of the fit has no error (unmeasured, or on its bound), or `draws` < 2.
+        ValueError: a parameter of the fit has no error (unmeasured, or on its bound), `draws` < 2, or no draw has a finite
+            image.
     """
     if draws < 2:
         raise ValueError(f"Argument `draws` must be at least 2, but is {draws!r}.")
@@ -78,6 +80,10 @@ def sample_posterior(
         )
         if progress is not None:
             progress(i + 1, draws)
+    if not np.isfinite(log_weight.max()):
+        raise ValueError(
+            "Argument `result` must have an optimum around which images are finite, but no draw gives one."
+        )
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
     effective = float(1 / (weight**2).sum())

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import norm
 
 from bandjax.inference.fit import FitResult
-from bandjax.inference.parameters import draw_from_prior, make_transform
+from bandjax.inference.parameters import Transform, all_values, draw_from_prior, make_transform
 from bandjax.inference.posterior import Posterior
 
 Quantity = Callable[[Mapping[str, Any]], Any]
@@ -23,7 +23,8 @@ class Reading(NamedTuple):
 
     Attributes:
         name: What it is.
-        value, error: Continuous, with its standard error.
+        value, error: Continuous (at the optimum, or the median of draws), with its standard error; infinite where a
+            parameter behind it is unmeasured or on its bound.
         nearest: Nearest whole number.
         probability: That it is the right one, if one is: its part of the posterior, rounded to whole numbers.
         sentence: All that in words.
@@ -87,13 +88,21 @@ def read_layers(
             return jnp.asarray(quantity(_values(result, x)), x.dtype)
 
         value, slope = float(of(free)), np.asarray(jax.grad(of)(free))
+        used = slope != 0
+        if posterior is None and any(
+            u and not np.isfinite(result.errors[n]) for n, u in zip(result.names, used, strict=True)
+        ):
+            sentence = f"{value:.4g} {name}, of unknown error: no whole number stands out."
+            out.append(Reading(name, value, np.inf, round(value), np.nan, sentence))
+            continue
         if posterior is None:
-            error = float(np.sqrt(slope @ result.covariance @ slope))
+            error = float(np.sqrt(slope[used] @ result.covariance[np.ix_(used, used)] @ slope[used]))
             nearest = round(value)
             probability = float(np.diff(norm.cdf([nearest - 0.5, nearest + 0.5], value, max(error, 1e-12)))[0])
         else:
             drawn = np.array([float(of(jnp.asarray(x))) for x in posterior.draws])
-            error, nearest = float(drawn.std()), round(float(np.median(drawn)))
+            value, error = float(np.median(drawn)), float(drawn.std())
+            nearest = round(value)
             probability = float(np.mean(np.round(drawn) == nearest))
         whole = (
             f"{nearest} (probability {probability:.2f})" if probability >= STANDS_OUT else "no whole number stands out"
@@ -122,7 +131,8 @@ def profile_band(
         posterior: Draws; None: those of the Gaussian of the fit's covariance.
 
     Raises:
-        ValueError: the fit has not measured a parameter, and there are no draws.
+        ValueError: the fit has not measured a parameter, and there are no draws; or a number of the profile has neither
+            a prior nor two bounds.
     """
     rng = np.random.default_rng([result.problem.seed, 2])
     transform = make_transform(result.problem.parameters)
@@ -130,7 +140,8 @@ def profile_band(
     drawn = _gaussian_draws(x, result, rng) if posterior is None else posterior.draws
     drawn = np.clip(drawn, transform.lower, transform.upper)  # a Gaussian knows no bounds
     of = jax.jit(jax.vmap(lambda x: jnp.asarray(profile(_values(result, x), depth))))
-    before = np.asarray(of(jnp.asarray([draw_from_prior(transform, rng) for _ in range(PRIOR_DRAWS)])))
+    held = _without_loose(transform, x, profile, depth, result)
+    before = np.asarray(of(jnp.asarray([draw_from_prior(held, rng) for _ in range(PRIOR_DRAWS)])))
     after = np.asarray(of(jnp.asarray(drawn)))
     error, prior_error = after.std(axis=0), before.std(axis=0)
     reach = float(result.instrument().escape_depth)
@@ -153,9 +164,20 @@ def profile_band(
     )
 
 
+def _without_loose(
+    transform: Transform, x: np.ndarray, profile: Any, depth: np.ndarray, result: FitResult
+) -> Transform:
+    """The priors, with numbers that have none (a gain) held where the profile does not depend on them."""
+    loose = ~np.isfinite(transform.sigma) & ~(np.isfinite(transform.lower) & np.isfinite(transform.upper))
+    slope = np.asarray(jax.jacfwd(lambda x: jnp.asarray(profile(_values(result, x), depth)))(jnp.asarray(x)))
+    held = loose & (slope == 0).all(axis=0)
+    sigma = np.where(held, 1e-9 * transform.scale, transform.sigma)
+    return transform._replace(prior=np.where(held, x, transform.prior), sigma=sigma)
+
+
 def _gaussian_draws(x: np.ndarray, result: FitResult, rng: np.random.Generator) -> np.ndarray:
     """Draws from the Gaussian of the covariance, (draw, parameter)."""
-    unmeasured = [n for n, c in zip(result.names, np.diagonal(result.covariance), strict=True) if not np.isfinite(c)]
+    unmeasured = [n for n in result.names if not np.isfinite(result.errors[n])]  # or on a bound
     if unmeasured:
         raise ValueError(f"Argument `result` must have measured every parameter, but not {', '.join(unmeasured)}.")
     sigma = np.sqrt(np.diagonal(result.covariance))
@@ -167,7 +189,4 @@ def _gaussian_draws(x: np.ndarray, result: FitResult, rng: np.random.Generator) 
 
 def _values(result: FitResult, x: jax.Array) -> dict[str, Any]:
     """All values, the free ones from `x`; tied ones follow."""
-    free = {n: x[i] for i, n in enumerate(result.names)}
-    tied = {n: p.tied for n, p in result.problem.parameters.items() if p.tied is not None}
-    values = result.values | free
-    return values | {n: factor * values[other] for n, (other, factor) in tied.items()}
+    return all_values(make_transform(result.problem.parameters), x)
