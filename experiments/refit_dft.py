@@ -131,8 +131,8 @@ def prior_directions(table: Table, names: tuple[str, ...], config: Config) -> np
     """The matrix M of value = published + M x with x standard normal before the data, (value, x).
 
     What is common to Si, Ge and their bond moves by `width_of`; from that, Ge moves against Si by `between_elements`
-    of it, and the bond between them against their mean by `between_bonds` of it. Si2Ge2 left out of the fit comes out
-    50 meV off (skill over the average map 0.51); with independent values instead of these links it was 123 meV (−0.95).
+    of it, and the bond between them against their mean by `between_bonds` of it. What the links do for
+    a stack left out of the fit: preset "splits".
     """
     row = {name: i for i, name in enumerate(names)}
     m = np.diag([width_of(name) for name in names])

@@ -268,6 +268,7 @@ def test_gradient_and_fisher_of_the_objective(known):
     assert np.allclose(fisher, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_gradient_with_projected_weights():
     """The cost with the linear nuisances at their best has the derivative that `linearise` states."""
     table, atoms, instrument, parameters, options = square_problem(
@@ -312,6 +313,7 @@ def test_nodes_resolve_the_narrowest_momentum_resolution_of_a_fit():
     assert transform.lower[transform.names.index("fwhm_momentum")] == pytest.approx(0.7 * 0.02)
 
 
+@pytest.mark.slow
 def test_what_is_known_of_the_model_enters_the_fit():
     """A number said to be known to 1 meV is met, its own error shrinks, and the report says what it was fitted as."""
     table, atoms, instrument, parameters, options = square_problem(
@@ -450,6 +452,7 @@ def dense(smooth):
     return np.einsum("ap,be->peab", smooth.lateral, smooth.along).reshape(-1, smooth.size)
 
 
+@pytest.mark.slow
 def test_projection_is_the_dense_least_squares():
     """Sums that factorise against the design matrix written out: coefficients, cost and the projected Jacobian."""
     rng = np.random.default_rng(8)

@@ -160,7 +160,7 @@ TABLE_OF_PAIR = bj.load_parameters(("Si", "Ge"), "vogl1983")
 @pytest.mark.slow
 def test_levels_of_a_well_rise_with_its_thickness():
     """Confinement: a wider layer holds its highest level nearer to the band edge, with a hole's mass."""
-    model_of = bj.stack_model(TABLE_OF_PAIR, 20, spin_orbit=False)
+    model_of = bj.stack_model(TABLE_OF_PAIR, 20, spin_orbit=False, dangling_shift=10.0)
     values = {"fraction": 0.9, "upper": 5.0, "interface": 0.2, "a_parallel": 5.431, "SiGe.offset": 0.68}
     instrument = bj.Instrument(photon_energy=100.0, fermi_energy=1.2, slit=(1, 1, 0))
     found = [bj.well_numbers(2)(model_of(values | {"lower": 5.0 + n}), instrument) for n in (6.0, 8.0, 11.0)]

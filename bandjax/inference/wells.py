@@ -1,7 +1,8 @@
 """Quantum-well numbers of a stack: levels bound to its mixed layers with their masses, and the valence-band offset.
 
 A level n at k∥ = 0 belongs to the well where w_n = Σ_o (c_o / max c) |u_on|² > ½, with c_o the fraction of the second
-species on the site of orbital o: surface states and those of the substrate have w ≈ 0.
+species on the site of orbital o: surface states and those of the substrate have w ≈ 0. A free surface's dangling bonds lie in the gap near
+those levels and bend their dispersion: for masses raise them (`dangling_shift`).
 """
 
 from collections.abc import Callable, Mapping
