@@ -71,13 +71,14 @@ def layer_content(values: Mapping[str, Any]) -> Any:
 
 
 def read_layers(
-    result: FitResult, quantities: Mapping[str, Quantity], *, posterior: Posterior | None = None
+    result: FitResult, quantities: Mapping[str, Quantity], *, whole: bool = True, posterior: Posterior | None = None
 ) -> list[Reading]:
     """Derived numbers and their whole-number readings, such as "4.02 ± 0.05 Ge layers: 4 (probability 1.00)".
 
     Args:
         result: A fit.
         quantities: By name, differentiable functions of the values, e.g. {"Ge layers": layer_count}.
+        whole: Whether the sentence says which whole number is meant; False for what is not counted, such as energies.
         posterior: Draws to take error and probability from; None: the Gaussian of the fit's covariance.
     """
     free = jnp.asarray([result.values[n] for n in result.names])
@@ -92,7 +93,7 @@ def read_layers(
         if posterior is None and any(
             u and not np.isfinite(result.errors[n]) for n, u in zip(result.names, used, strict=True)
         ):
-            sentence = f"{value:.4g} {name}, of unknown error: no whole number stands out."
+            sentence = f"{value:.4g} {name}, of unknown error."
             out.append(Reading(name, value, np.inf, round(value), np.nan, sentence))
             continue
         if posterior is None:
@@ -108,7 +109,7 @@ def read_layers(
             f"{nearest} (probability {probability:.2f})" if probability >= STANDS_OUT else "no whole number stands out"
         )
         digits = int(np.clip(1 - np.floor(np.log10(max(error, 1e-6))), 0, 4))
-        sentence = f"{value:.{digits}f} ± {error:.{digits}f} {name}: {whole}."
+        sentence = f"{value:.{digits}f} ± {error:.{digits}f} {name}" + (f": {number}." if whole else ".")
         out.append(Reading(name, value, error, nearest, probability, sentence))
     return out
 
