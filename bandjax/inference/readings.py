@@ -105,7 +105,7 @@ def read_layers(
             value, error = float(np.median(drawn)), float(drawn.std())
             nearest = round(value)
             probability = float(np.mean(np.round(drawn) == nearest))
-        whole = (
+        number = (
             f"{nearest} (probability {probability:.2f})" if probability >= STANDS_OUT else "no whole number stands out"
         )
         digits = int(np.clip(1 - np.floor(np.log10(max(error, 1e-6))), 0, 4))
