@@ -259,9 +259,11 @@ def _interface_distance(
     count = jnp.sum(plane, axis=1)
     step = plane @ rise / count
     away = jnp.abs(height[:, None] - middle)
-    decay = jnp.exp(-away / DECAY)
+    # logarithms throughout: e^(−D_max/λ) is below what single precision holds
+    exponent = -away / DECAY
     if periodic:  # the sum over all images
         away = jnp.mod(away, period)
-        decay = (jnp.exp(-away / DECAY) + jnp.exp(-(period - away) / DECAY)) / (1 - jnp.exp(-period / DECAY))
-    near = decay @ (step**2 / count)
-    return -DECAY * jnp.log(jnp.exp(-FARTHEST / DECAY) + near)
+        exponent = jnp.logaddexp(-away / DECAY, -(period - away) / DECAY) - jnp.log1p(-jnp.exp(-period / DECAY))
+    exponent = jnp.pad(exponent, ((0, 0), (0, 1)), constant_values=-FARTHEST / DECAY)
+    strength = jnp.append(step**2 / count, jnp.ones((), step.dtype))
+    return -DECAY * jax.nn.logsumexp(exponent, axis=1, b=strength)
