@@ -11,7 +11,8 @@ of the second material on site j, c̄ its mean, and X_s(i) the mean of c over th
     interface:        D = −λ ln [e^(−D_max/λ) + Σ_b (G_b²/n_b) e^(−|z_i − z_b|/λ)],    n_b = Σ_b' e^(−(z_b − z_b')²/2w²),
                       G_b = Σ_b' s_b' e^(−(z_b − z_b')²/2w²) / n_b
 
-In D the bonds b have midpoints z_b along the normal of the first two cell vectors and rise in composition by s_b along it.
+In D the bonds b have midpoints z_b along the normal of the first two cell vectors and rise in composition by s_b along it,
+s_b = (c_j − c_i) erf(h_b/w) with h_b the height of j above i: the sign of h_b, made smooth for bonds in the plane.
 n_b counts the bonds of one plane and G is the step of the layers' mean composition there: the random steps of an alloy
 cancel. One abrupt interface at a distance d gives D = d, a weaker step G moves it away by 2λ ln(1/G).
 
@@ -46,9 +47,9 @@ DESCRIPTORS: tuple[tuple[str, str], ...] = (
 )
 DECAY = 0.5  # Å, λ: how sharply the nearest interface wins
 FARTHEST = 50.0  # Å, D_max: what D tends to where there is no interface
-PLANE = (
-    0.3  # Å, w: bonds this near in height count as one plane; relaxed planes are flatter, the next one is 1.4 Å away
-)
+# Å, w: bonds this near in height count as one plane, and a bond that rises by less counts in part. Relaxed planes of (001)
+# are flatter, and the next one is 1.4 Å away; the flat bonds of (111) rise by 0.8 Å and count to 0.9998.
+PLANE = 0.3
 
 
 class Environment(NamedTuple):
@@ -248,7 +249,8 @@ def _interface_distance(
     """D of each atom in Å."""
     normal = jnp.cross(cell[0], cell[1])
     normal = normal / jnp.linalg.norm(normal)
-    rise = (c[network.j] - c[network.i]) * jnp.sign(vector @ normal)
+    # a bond in the plane rises neither way; its sign goes smoothly through zero
+    rise = (c[network.j] - c[network.i]) * jax.scipy.special.erf(vector @ normal / PLANE)
     middle, height = (positions[network.i] + vector / 2) @ normal, positions @ normal
     period = jnp.abs(cell[2] @ normal)
 
