@@ -75,7 +75,7 @@ def spectral_function(
         substrate: The last so many layers repeat downwards without end (method "layered"); None: they do not. Of
             the last layer, on-site terms that depend on neighbours lack the bonds that were cut.
         expansion: Window and number of moments of method "chebyshev"; None: `chebyshev_expansion` at these widths and
-            k. Where the spectrum leaves the window, the result is NaN.
+            k. Where the spectrum leaves the window, or a traced width has too few moments, the result is NaN.
         key: Random key, for the trace by method "chebyshev": the mean over `samples` random-phase vectors, with a relative
             error of about 1/√(samples · orbitals in the width). None: an exact trace, at a cost of atoms².
         samples: Number of random vectors at each k.
