@@ -50,6 +50,7 @@ FARTHEST = 50.0  # Å, D_max: what D tends to where there is no interface
 # Å, w: bonds this near in height count as one plane, and a bond that rises by less counts in part. Relaxed planes of (001)
 # are flatter, and the next one is 1.4 Å away; the flat bonds of (111) rise by 0.8 Å and count to 0.9998.
 PLANE = 0.3
+_matmul = functools.partial(jnp.matmul, precision="highest")
 
 
 class Environment(NamedTuple):
@@ -150,7 +151,7 @@ def _environment(
     axes = _axes(cell)
     fractions, orders, orders_along = [], [], []
     for i, j, shift in frame.shells:
-        vector = (positions[j] + shift.astype(dtype) @ cell - positions[i]) @ axes.T
+        vector = _matmul(positions[j] + _matmul(shift.astype(dtype), cell) - positions[i], axes.T)
         cosine2 = vector**2 / jnp.sum(vector**2, axis=1, keepdims=True)
         weight = jnp.concatenate([jnp.ones_like(cosine2[:, :1]), cosine2], axis=1) * mixes[j][:, None]
         fraction = _shell_mean(i, weight, c[j], c, mixes)
@@ -159,7 +160,7 @@ def _environment(
         orders.append(order[:, 0])
         orders_along.append(order[:, 1:])
 
-    vector = positions[network.j] + network.shift.astype(dtype) @ cell - positions[network.i]
+    vector = positions[network.j] + _matmul(network.shift.astype(dtype), cell) - positions[network.i]
     length = jnp.linalg.norm(vector, axis=1)
     start, end = jnp.concatenate([network.i, network.j]), jnp.concatenate([network.j, network.i])
     ones = jnp.ones_like(start, dtype)
@@ -170,7 +171,7 @@ def _environment(
 
     bond = mean(jnp.concatenate([length, length]))
     off = jnp.concatenate([length, length]) - bond[start]
-    chi = weights @ frame.chi.astype(dtype)
+    chi = _matmul(weights, frame.chi.astype(dtype))
     reference = bond_constants(field, weights[network.i], weights[network.j])[0]
     filled = jnp.where(mixes, c, fractions[0])  # the common anion counts as the mean of its neighbours
     return Environment(
@@ -239,7 +240,7 @@ def _strain(frame: _Frame, start: jax.Array, vector: jax.Array, reference: jax.A
     outer = jnp.stack([actual[:, :, None], ideal[:, :, None]]) * ideal[:, None, :]
     unstrained = frame.missing.astype(vector.dtype) * jnp.mean(reference) ** 2
     mapped, square = (jax.ops.segment_sum(x, start, len(unstrained)) + unstrained for x in outer)
-    deformation = mapped @ jnp.linalg.inv(square)
+    deformation = _matmul(mapped, jnp.linalg.inv(square))
     return (deformation + deformation.swapaxes(1, 2)) / 2 - jnp.eye(3, dtype=vector.dtype)
 
 
@@ -250,16 +251,16 @@ def _interface_distance(
     normal = jnp.cross(cell[0], cell[1])
     normal = normal / jnp.linalg.norm(normal)
     # a bond in the plane rises neither way; its sign goes smoothly through zero
-    rise = (c[network.j] - c[network.i]) * jax.scipy.special.erf(vector @ normal / PLANE)
-    middle, height = (positions[network.i] + vector / 2) @ normal, positions @ normal
-    period = jnp.abs(cell[2] @ normal)
+    rise = (c[network.j] - c[network.i]) * jax.scipy.special.erf(_matmul(vector, normal) / PLANE)
+    middle, height = _matmul(positions[network.i] + vector / 2, normal), _matmul(positions, normal)
+    period = jnp.abs(_matmul(cell[2], normal))
 
     off = middle[:, None] - middle
     if periodic:
         off = off - period * jax.lax.stop_gradient(jnp.round(off / period))
     plane = jnp.exp(-(off**2) / (2 * PLANE**2))
     count = jnp.sum(plane, axis=1)
-    step = plane @ rise / count
+    step = _matmul(plane, rise) / count
     away = jnp.abs(height[:, None] - middle)
     # logarithms throughout: e^(−D_max/λ) is below what single precision holds
     exponent = -away / DECAY
