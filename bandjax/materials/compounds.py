@@ -70,7 +70,8 @@ def compound_parts(data: Mapping[str, Any], materials: tuple[str, str]) -> tuple
     orbitals = tuple(dict((*parts[0]["orbitals"], *parts[1]["orbitals"])).items())
     spec = TableSpec(
         data["name"], "-".join(materials), data["citation"], tuple(s for s, _ in orbitals), orbitals, onsite[0],
-        spin_orbit[0], bonds, None, (), state, "the common anion is the mean over its neighbours", onsite[1], spin_orbit[1],
+        spin_orbit[0], bonds, None, (), state, "the common anion is the mean over its neighbours",
+        tuple((species, 4) for species, _ in orbitals), onsite[1], spin_orbit[1],
     )  # fmt: skip
     return values, spec
 
