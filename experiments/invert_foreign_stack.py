@@ -155,7 +155,8 @@ def one(draw: int, config: Config, axes: dict, nature, theirs, problem: bj.Probl
         plot_fit(bj.result_dataset(result)).savefig(folder.parent / "cut.png", dpi=200)
     readings = bj.read_layers(result, {"SiGe layers": bj.layer_count, "monolayers of Ge": bj.layer_content})
     return {
-        "config": dataclasses.asdict(config), "commit": source_commit(), "truth": truth, "values": result.values, "errors": result.errors, "converged": result.converged, "seconds": seconds,
+        "config": dataclasses.asdict(config), "commit": source_commit(), "truth": truth, "values": result.values,
+        "errors": result.errors, "converged": result.converged, "seconds": seconds,
         "inflation": result.inflation, "report": result.report + band.report, "readings": [r.sentence for r in readings],
     }  # fmt: skip
 

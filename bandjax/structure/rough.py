@@ -40,7 +40,8 @@ def stepped(
 
     Raises:
         ValueError: no such interface, a height that passes the end of the stack or is 0, less than one repetition, a
-            coverage outside [0, 1] or one that is rounded to none or all of the columns, an atom of other materials, or a stack without those arrays.
+            coverage outside [0, 1] or one that is rounded to none or all of the columns, an atom of other materials, or a
+            stack without those arrays.
     """
     checks.fraction("coverage", coverage)
     atoms, cell = _repeated(stack, materials, interface, repeat)
@@ -93,8 +94,8 @@ def island(
         Stack with fractions in the array "composition" (and symbols of the nearer species).
 
     Raises:
-        ValueError: no such interface, a depth that passes the end of the stack, is < 1 or reaches nothing that mixes, a length ≤ 0, an amount
-            outside [0, 1], less than one repetition, an atom of other materials, or a stack without those arrays.
+        ValueError: no such interface, a depth that passes the end of the stack, is < 1 or reaches nothing that mixes, a
+            length ≤ 0, an amount outside [0, 1], less than one repetition, an atom of other materials, or a stack without those arrays.
     """
     checks.positive("radius", radius, "Å")
     checks.positive("blur", blur, "Å")
