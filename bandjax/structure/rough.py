@@ -95,7 +95,8 @@ def island(
 
     Raises:
         ValueError: no such interface, a depth that passes the end of the stack, is < 1 or reaches nothing that mixes, a
-            length ≤ 0, an amount outside [0, 1], less than one repetition, an atom of other materials, or a stack without those arrays.
+            length ≤ 0, an amount outside [0, 1], less than one repetition, an atom of other materials, or
+            a stack without those arrays.
     """
     checks.positive("radius", radius, "Å")
     checks.positive("blur", blur, "Å")
