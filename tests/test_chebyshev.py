@@ -13,7 +13,7 @@ from bandjax.hamiltonian.sparse import to_channels
 from bandjax.materials import load_parameters, load_table
 from bandjax.spectrum import chebyshev_expansion, spectral_function, unfolded_bands, unfolded_spectral_function
 from bandjax.spectrum.chebyshev import item_bytes
-from bandjax.spectrum.expansion import Expansion, choose, jackson_series, lorentzian_series
+from bandjax.spectrum.expansion import Expansion, choose, jackson_series, lorentzian_series, series_of
 from bandjax.spectrum.moments import chebyshev_moments
 from bandjax.structure import alloy, slab, zincblende
 
@@ -251,6 +251,18 @@ def test_a_window_that_is_too_narrow_shows():
     assert np.isnan(np.asarray(a)).all()
 
 
+def test_too_few_moments_for_a_traced_width_show():
+    """Energies whose line is too narrow are NaN, at the number of moments where plain widths are refused; others are not."""
+    few, energy = Expansion(-13.0, 12.0, 400), jnp.asarray(ENERGY)
+    least = np.log(1e3 * 2) * few.half / few.count  # 0.2375 eV
+    eta = np.where(np.arange(energy.size) % 2, 1.01, 0.99) * least
+    series = jax.jit(lambda eta: series_of(mixed(), K, energy, eta, None, None, few)[1])(eta)
+    np.testing.assert_array_equal(np.isnan(series), np.broadcast_to((eta < least)[:, None], series.shape))
+    with pytest.raises(ValueError, match="at least 405 moments"):
+        series_of(mixed(), K, energy, eta, None, None, few)
+    series_of(mixed(), K, energy, eta + 0.02 * least, None, None, few)
+
+
 @pytest.mark.slow
 def test_single_precision():
     table, cell = jax.tree.map(lambda a: a.astype(np.float32), TABLE), np.asarray(ATOMS.cell).astype(np.float32)
@@ -285,7 +297,7 @@ WRONG = {
         "`expansion` must be given",
     ),
     "too few moments for η": (
-        call(eta=0.01, method="chebyshev", expansion=Expansion(-13.0, 12.0, 400)), r"at least \d+ moments for a `eta` of 0.01",
+        call(eta=0.01, method="chebyshev", expansion=Expansion(-13.0, 12.0, 400)), r"at least \d+ moments for `eta` = 0.01 eV",
     ),
     "too few moments for σ": (
         call(sigma=0.01, method="chebyshev", expansion=Expansion(-13.0, 12.0, 400)), r"at least \d+ moments.*`sigma`",

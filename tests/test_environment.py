@@ -144,6 +144,30 @@ def test_descriptors_are_smooth_in_a_bond_length():
     assert (np.abs(np.diff(slope, axis=0)).max(axis=(0, 1)) < 0.1 * scale).all()
 
 
+def test_the_distance_has_no_step_where_a_bond_turns_over():
+    """On (110) half of the bonds lie in the plane; a small tilt either way must not flip the sign of their share."""
+    atoms, c = bj.superlattice(SIGE, (2, 2), surface=(1, 1, 0)), np.random.default_rng(3).uniform(size=8)
+    height = np.zeros((8, 3))
+    height[1::2] = np.array([1, 1, 0]) / np.sqrt(2)  # one of the two atoms of each layer
+    low, high = (
+        bj.environment(atoms, FIELD, positions=atoms.positions + t * height, composition=c).interface_distance
+        for t in (-1e-6, 1e-6)
+    )
+    assert low.max() < 10  # there are steps in composition
+    np.testing.assert_allclose(high, low, atol=1e-4)  # a slope of at most some 10 Å/Å over 2e-6 Å
+
+
+def test_the_distance_in_single_precision():
+    """Far from interfaces the sum is e^(−100), below what single precision holds; its logarithm is not."""
+    single, atoms = jax.tree.map(lambda x: x.astype(np.float32), FIELD), four_four()
+    for c in (np.zeros(8), atoms.arrays["composition"]):
+        positions, cell, c = (np.asarray(x, np.float32) for x in (atoms.positions, atoms.cell[:], c))
+        found = bj.environment(atoms, single, positions=positions, cell=cell, composition=c).interface_distance
+        expected = bj.environment(atoms, FIELD, composition=c.astype(float)).interface_distance
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_derivatives_are_finite_where_nothing_mixes():
     atoms = four_four()

@@ -33,6 +33,17 @@ WRONG = {
     "unknown table": (lambda: load_parameters("Si", "vogl83"), ValueError, ["`table`", "'vogl83'", "'vogl1983'"]),
     "pair that is not there": (lambda: load_parameters(("Si", "C"), "niquet2009"), ValueError, ["pair", "'C'", "SiGe"]),
     "table without pairs": (lambda: load_parameters(("Si", "Ge"), "klimeck2000"), ValueError, ["klimeck2000", "none"]),
+    "three elements of a table": (
+        lambda: load_parameters(("Si", "Ge", "GaAs", "H"), "jancu1998"), ValueError, ["`material`", "pair", "'GaAs'"],
+    ),
+    "a tuple of one": (lambda: load_parameters(("Si",), "jancu1998"), ValueError, ["`material`", "a name", "('Si',)"]),
+    "three compounds": (
+        lambda: load_parameters(("GaAs", "InAs", "AlAs"), "jancu1998"), ValueError, ["`material`", "pair", "'AlAs'"],
+    ),
+    "hydrogen alone": (lambda: load_parameters(("H", "H"), "jancu1998"), ValueError, ["`material`", "('H', 'H')"]),
+    "hydrogen that is not last": (
+        lambda: load_parameters(("Si", "H", "Ge"), "jancu1998"), ValueError, ["jancu1998", "hydrogen, the last"],
+    ),
     "listing an unknown material": (lambda: list_parameters("graphen"), ValueError, ["'graphen'", "'graphene'"]),
     "unknown value": (lambda: VOGL["V_xs"], KeyError, ["vogl1983", "'V_xs'", "'V_x"]),
     "changing an unknown value": (lambda: VOGL.replace(E_q=1.0), KeyError, ["'E_q'", "'E_"]),

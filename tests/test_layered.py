@@ -33,6 +33,7 @@ from bandjax.spectrum import (
     substrate_self_energy,
     surface_and_bulk_green,
 )
+from bandjax.spectrum.expansion import Expansion
 from bandjax.spectrum.small_matrices import dagger, from_left, from_right, inverse, product
 
 A = 5.431
@@ -375,6 +376,17 @@ def test_auto_takes_the_layers_of_a_stack_only(monkeypatch):
         for i, m in ((layers, "auto"), (layers, "layered"), (mixed, "auto"), (mixed, "eigh"))
     )
     assert (auto == layered).all() and (other == eigh).all() and not (auto == eigh).all()
+
+
+@pytest.mark.parametrize("wish", [{"sigma": 1.0}, {"eta": 2.0, "key": jax.random.key(0), "samples": 2}])
+def test_auto_expands_a_stack_where_only_that_serves(wish, monkeypatch):
+    monkeypatch.setattr(spectral, "CROSSOVER_LAYERS", 3)
+    window = Expansion(-14.0, 14.0, 120)
+    auto, expanded = (
+        spectral_function(slab(), K[:1], ENERGY, layers=find_layers(slab()), expansion=window, method=m, **wish)
+        for m in ("auto", "chebyshev")
+    )
+    assert (auto == expanded).all()
 
 
 @pytest.mark.parametrize(

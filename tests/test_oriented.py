@@ -43,6 +43,25 @@ def test_layers_are_at_their_distance(surface, spacing):
     assert list(atoms.pbc) == [True, True, False] and list(atoms.arrays["layer"]) == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
+@pytest.mark.parametrize("materials", [SIGE, ("GaAs", "InAs")])
+def test_bonds_across_111_interfaces_have_their_length(materials):
+    """Bonds along the growth axis, from the lower atom: of elements the mean both ways, of compounds the cation's own."""
+    atoms = bj.superlattice(materials, (3, 3), surface=(1, 1, 1))
+    i, j, vector = neighbor_list("ijD", atoms, 2.95)
+    rise = vector @ np.full(3, 1 / np.sqrt(3))
+    up = rise > 0.9 * np.linalg.norm(vector, axis=1)
+    assert up.sum() == 6
+    found = {}
+    for a, b, length in zip(atoms.symbols[i[up]], atoms.symbols[j[up]], rise[up], strict=True):
+        found.setdefault((a, b), []).append(length)
+    if materials == SIGE:
+        mean = (found["Si", "Si"][0] + found["Ge", "Ge"][0]) / 2
+        np.testing.assert_allclose([*found["Si", "Ge"], *found["Ge", "Si"]], mean, rtol=1e-12)
+    else:
+        for cation in ("Ga", "In"):  # two bonds inside and the one to the other compound's anions
+            np.testing.assert_allclose(found[cation, "As"], found[cation, "As"][:1] * 3, rtol=1e-12)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("surface", SURFACES)
 def test_strained_layers_are_as_tall_as_relaxed_ones(surface):

@@ -159,6 +159,7 @@ def check_derivatives(free):
     point = (1.0, jnp.asarray(rng.uniform(0.1, 0.9, 8)), FIELD)
     names = ("length", "alpha", "beta")
     symmetric = [(s + s.T) / 2 for s in rng.normal(size=(3, 2, 2)) * np.array([0.3, 1.0, 0.3])[:, None, None]]
+    symmetric = [np.abs(s) * [[1, 1], [1, -1]] for s in symmetric]  # so that their parts do not cancel by chance
     directions = [(1.0, np.zeros(8), np.zeros((3, 2, 2))), (0.0, rng.normal(size=8), np.zeros((3, 2, 2)))]
     directions += [(0.0, np.zeros(8), np.stack([s * (n == m) for n, s in enumerate(symmetric)])) for m in range(3)]
     gradient = jax.jit(jax.grad(f, (0, 1, 2)))(*point)
@@ -173,7 +174,7 @@ def check_derivatives(free):
         expected = (moved(h, (scale, c, field)) - moved(-h, (scale, c, field))) / (2 * h)
         exact = gradient[0] * scale + gradient[1] @ c
         exact += sum(jnp.sum(getattr(gradient[2], name) * x) for name, x in zip(names, field, strict=True))
-        assert abs(expected) > 1e-7, "the derivative vanishes: nothing is tested"
+        assert abs(expected) > 1e-3, "the derivative vanishes: nothing is tested"
         assert float(exact) == pytest.approx(float(expected), rel=1e-5, abs=1e-8)
     return f, point, gradient
 

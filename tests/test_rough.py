@@ -58,6 +58,26 @@ def test_an_island_mixes_a_disc_and_keeps_the_matter():
     np.testing.assert_allclose(c[(layer == 3) & (distance > 10)], 0.0, atol=1e-3)
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_an_island_in_a_graded_stack_keeps_the_matter(depth):
+    """A disc wider than the cell, so that every site of the layers has the same weight; the grading is not symmetric."""
+    flat = bj.graded(SIGE, [0.0, 0.1, 0.15, 0.3, 0.7, 0.9, 1.0, 1.0], vacuum=None)
+    atoms = bj.island(flat, SIGE, 4, repeat=(2, 2), radius=30.0, amount=0.5, depth=depth)
+    before, after = by_layer(flat), by_layer(atoms)
+    near = slice(4 - depth, 4 + depth)
+    np.testing.assert_allclose(after[near], (before[near] + before[near].mean()) / 2, atol=1e-12)
+    assert after.sum() == pytest.approx(before.sum(), abs=1e-12)
+
+
+def test_an_island_of_compounds_mixes_their_cations():
+    materials = ("GaAs", "InAs")
+    flat = bj.superlattice(materials, (2, 2))  # Ga in the layers 0 and 2, In in 4 and 6
+    atoms = bj.island(flat, materials, 4, repeat=(2, 2), radius=30.0, depth=2)
+    np.testing.assert_allclose(by_layer(atoms), [0, 0, 0.5, 0, 0.5, 0, 1, 0], atol=1e-12)
+    with pytest.raises(ValueError, match=r"`depth` .*both sides, but is 1"):
+        bj.island(flat, materials, 4, repeat=(2, 2), radius=30.0)
+
+
 def test_compounds_change_their_cations_only():
     flat = bj.superlattice(("GaAs", "InAs"), (2, 2))
     for interface in (4, 5):  # below and above the anions between Ga and In … the cations decide
@@ -93,6 +113,8 @@ def test_structures_go_through_files(suffix, keeps, tmp_path):
         (lambda: bj.stepped(stack(), SIGE, 4, repeat=(2, 2), height=0), ["height", "0"]),
         (lambda: bj.stepped(stack(), SIGE, 4, repeat=(2, 2), height=5), ["height", "8 monolayers", "5"]),
         (lambda: bj.stepped(stack(), SIGE, 4, repeat=(2, 2), coverage=1.2), ["coverage", "1.2"]),
+        (lambda: bj.stepped(stack(), SIGE, 4, repeat=(1, 4)), ["coverage", "0.5", "1 columns"]),
+        (lambda: bj.stepped(stack(), SIGE, 4, repeat=(4, 1), coverage=0.1), ["coverage", "0.1", "4 columns"]),
         (lambda: bj.stepped(stack(), ("GaAs", "InAs"), 4, repeat=(2, 2)), ["GaAs and InAs", "atom 0 is Si"]),
         (lambda: bj.stepped(bj.zincblende("Si"), SIGE, 1, repeat=(2, 2)), ["stack", "'layer'"]),
         (lambda: bj.island(stack(), SIGE, 4, repeat=(2, 2), radius=0.0), ["radius", "> 0"]),

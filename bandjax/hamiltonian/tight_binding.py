@@ -145,8 +145,9 @@ def _labelled_blocks(
             direction = jnp.sign(vector) * (bond.length / np.sqrt(3))  # of the unstrained crystal, along the cubic axes
             ideal.append(block(direction))
 
-    sites = list(zip(labels, neighbours, strict=True))
-    own = {site: onsite_block(table, site[0], dtype, site[1]) for site in set(sites)}
+    # each kind once, in an order that does not change from run to run: compiled programs stay the same
+    sites = [(label, tuple(sorted(around))) for label, around in zip(labels, neighbours, strict=True)]
+    own = {site: onsite_block(table, site[0], dtype, site[1]) for site in dict.fromkeys(sites)}
     onsite = [own[site] for site in sites]
     if law is not None and law.onsite_form == "niquet2009":
         onsite = strain.niquet_terms(onsite, table, law, labels, groups, vectors)
@@ -154,7 +155,7 @@ def _labelled_blocks(
         onsite = strain.boykin_terms(onsite, table, law, labels, groups, hopping, ideal)
     coupling = None
     if spin_orbit:
-        own = {site: spin_orbit_block(table, site[0], dtype, site[1]) for site in set(sites)}
+        own = {site: spin_orbit_block(table, site[0], dtype, site[1]) for site in dict.fromkeys(sites)}
         coupling = per_atom([own[site] for site in sites])
     return Blocks(tuple(groups), tuple(vectors), tuple(hopping), per_atom(onsite), coupling)
 

@@ -93,13 +93,17 @@ def table_of_data(data: Mapping[str, Any], material: str | tuple[str, str]) -> T
     """One material or pair of a table file's content (the files of `bandjax/materials/data`, as `json.load` gives them).
 
     Raises:
-        ValueError: the file lacks the material or the pair.
+        ValueError: the file lacks the material or the pair, or what is asked for is neither of both.
     """
     if not isinstance(material, str):
         elements = tuple(material)
-        if HYDROGEN in elements[1:]:
-            bare = elements[: elements.index(HYDROGEN)]
-            base = table_of_data(data, elements[:2] if len(bare) > 1 else elements[0])
+        bare = elements[: elements.index(HYDROGEN)] if HYDROGEN in elements[1:] else elements
+        if not 1 <= len(bare) <= 2 or len(elements) < 2:
+            raise ValueError(
+                f"Argument `material` must be a name, a pair of names, or either with 'H' last, but is {elements!r}."
+            )
+        if bare != elements:
+            base = table_of_data(data, bare if len(bare) > 1 else bare[0])
             return _checked(*hydrogen_parts(data, elements, base))
         common = len(elements) == 2 and all(data["materials"].get(m, {"anion": m})["anion"] == m for m in elements)
         values, spec = (pair_parts if common else compound_parts)(data, elements)

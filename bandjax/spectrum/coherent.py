@@ -98,15 +98,13 @@ def _emitted_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]
     # dv = v [dM/M − d(decay + i k_z) z − (decay + i k_z) dz], and Im(x̃†dv + dv†x) is linear in each
     left, right = jnp.sum(bra * v, axis=1), jnp.sum(v.conj() * ket, axis=1)  # (layer, n, energy)
     real, imaginary = (left + right).imag, (left - right).real
-    slope = -tangent.decay * jnp.tensordot(emission.depth, real, 2) - tangent.kz * jnp.tensordot(
-        emission.depth, imaginary, 2
-    )
+    slope = -tangent.decay * jnp.tensordot(emission.depth, real, 2, precision="highest")
+    slope -= tangent.kz * jnp.tensordot(emission.depth, imaginary, 2, precision="highest")
     slope -= jnp.tensordot(tangent.depth, emission.decay * real + emission.kz * imaginary, 2, precision="highest")
     wave = _wave(emission)[:, None]
     left, right = bra * wave, wave.conj() * ket
-    by_share = jnp.einsum("ake,lane->klne", emission.element, left) + jnp.einsum(
-        "ake,lane->klne", emission.element.conj(), right
-    )
+    by_share = jnp.einsum("ake,lane->klne", emission.element, left, precision="highest")
+    by_share += jnp.einsum("ake,lane->klne", emission.element.conj(), right, precision="highest")
     slope += jnp.tensordot(tangent.share, by_share.imag, 3, precision="highest")
     left, right = (jnp.einsum("kln,lane->ake", emission.share, a, precision="highest") for a in (left, right))
     slope += jnp.sum(tangent.element * left + tangent.element.conj() * right, axis=(0, 1)).imag

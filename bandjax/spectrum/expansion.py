@@ -152,6 +152,8 @@ def series_of(
 ) -> tuple[Expansion, jax.Array]:
     """The expansion, made where it is None, and c_n(E): of Jackson's kernel where `sigma` is given, else of Lorentzians.
 
+    NaN at energies whose width, traced, has too few moments.
+
     Raises:
         ValueError: too few moments for the widths, a self-energy beside `sigma`, or what the called functions raise.
     """
@@ -163,6 +165,8 @@ def series_of(
     if sigma is None:
         x, gamma = shifted_energies(model, energy, eta, self_energy)
         series = lorentzian_series(x, gamma, expansion)
+        coarse = gamma * (expansion.count + 1) < np.log(2 / COARSEST) * expansion.half
+        series = jnp.where(coarse[:, None], jnp.nan, series)  # seen at run time only where widths are traced
         width, least = ("eta", np.log(2 / COARSEST)) if checks.is_concrete(gamma) else ("", 0.0)
         width_value = float(np.min(gamma)) if width else 1.0
     else:
@@ -172,8 +176,8 @@ def series_of(
     wanted = least * expansion.half / width_value
     if expansion.count < np.floor(wanted):
         raise ValueError(
-            f"Argument `expansion` must have at least {int(np.ceil(wanted))} moments for a `{width}` of {width_value:g} eV, but "
-            f"has {expansion.count}."
+            f"Argument `expansion` must have at least {int(np.ceil(wanted))} moments for `{width}` = {width_value:g} eV, but has "
+            f"{expansion.count}."
         )
     return expansion, series
 

@@ -66,8 +66,8 @@ def spectral_function(
         resolve: None (trace), "atom", "orbital" (spins summed) or "layer": appends that axis.
         method: "eigh" diagonalises and differentiates by divided differences; "layered" sweeps over the layers of a
             stack; "chebyshev" expands (`chebyshev.py`); "solve" inverts z − H at every energy (the test oracle); "auto" is
-            "layered" with a substrate or from `CROSSOVER_LAYERS` of the given `layers` on, "chebyshev" with `sigma` or
-            `key` and where an expansion of the amplitude costs less (`crossovers.py`), and else "eigh".
+            "layered" with a substrate, else "chebyshev" with `sigma` or `key`, else "layered" from `CROSSOVER_LAYERS`
+            of the given `layers` on, else "chebyshev" where an expansion costs less (`crossovers.py`), and else "eigh".
         self_energy: Scalar Σ(E) in eV with Im Σ ≤ 0: a function of energy, a number or an array (energy,).
         amplitude: v over the rows of H, shape (k, orbital): then A_v = v†(…)v, shape (k, energy), and `resolve` is
             None.
@@ -75,7 +75,7 @@ def spectral_function(
         substrate: The last so many layers repeat downwards without end (method "layered"); None: they do not. Of
             the last layer, on-site terms that depend on neighbours lack the bonds that were cut.
         expansion: Window and number of moments of method "chebyshev"; None: `chebyshev_expansion` at these widths and
-            k. Where the spectrum leaves the window, the result is NaN.
+            k. Where the spectrum leaves the window, or a traced width has too few moments, the result is NaN.
         key: Random key, for the trace by method "chebyshev": the mean over `samples` random-phase vectors, with a relative
             error of about 1/√(samples · orbitals in the width). None: an exact trace, at a cost of atoms².
         samples: Number of random vectors at each k.
@@ -113,10 +113,12 @@ def spectral_function(
         layers = find_layers(model)
     if method == "auto":
         stack = layers is not None and max(layers, default=0) + 1 >= CROSSOVER_LAYERS and not model.topology.periodic[2]
-        if substrate is not None or (stack and is_layered(model, layers)):
+        if substrate is not None:
             method = "layered"
-        elif key is not None:
+        elif sigma is not None or key is not None:
             method = "chebyshev"
+        elif stack and is_layered(model, layers):
+            method = "layered"
         else:
             count = 1 if amplitude is not None else model.n_orbital
             method = choose(model, k, eta, sigma, expansion, count)

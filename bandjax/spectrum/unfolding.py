@@ -68,7 +68,7 @@ def unfolded_spectral_function(
             no `expansion` given.
         self_energy: Scalar Σ(E) in eV with Im Σ ≤ 0, as in `spectral_function`; not with `sigma`.
         expansion: Window and number of moments of method "chebyshev"; None: `chebyshev_expansion` at these widths and
-            k. Where the spectrum leaves the window, the result is NaN.
+            k. Where the spectrum leaves the window, or a traced width has too few moments, the result is NaN.
         budget: Memory for temporaries in bytes; None: `devices.memory_budget()`.
         mesh: Devices to split k over; None: the current one.
 

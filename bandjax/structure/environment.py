@@ -11,7 +11,8 @@ of the second material on site j, c̄ its mean, and X_s(i) the mean of c over th
     interface:        D = −λ ln [e^(−D_max/λ) + Σ_b (G_b²/n_b) e^(−|z_i − z_b|/λ)],    n_b = Σ_b' e^(−(z_b − z_b')²/2w²),
                       G_b = Σ_b' s_b' e^(−(z_b − z_b')²/2w²) / n_b
 
-In D the bonds b have midpoints z_b along the normal of the first two cell vectors and rise in composition by s_b along it.
+In D the bonds b have midpoints z_b along the normal of the first two cell vectors and rise in composition by s_b along it,
+s_b = (c_j − c_i) erf(h_b/w) with h_b the height of j above i: the sign of h_b, made smooth for bonds in the plane.
 n_b counts the bonds of one plane and G is the step of the layers' mean composition there: the random steps of an alloy
 cancel. One abrupt interface at a distance d gives D = d, a weaker step G moves it away by 2λ ln(1/G).
 
@@ -46,9 +47,10 @@ DESCRIPTORS: tuple[tuple[str, str], ...] = (
 )
 DECAY = 0.5  # Å, λ: how sharply the nearest interface wins
 FARTHEST = 50.0  # Å, D_max: what D tends to where there is no interface
-PLANE = (
-    0.3  # Å, w: bonds this near in height count as one plane; relaxed planes are flatter, the next one is 1.4 Å away
-)
+# Å, w: bonds this near in height count as one plane, and a bond that rises by less counts in part. Relaxed planes of (001)
+# are flatter, and the next one is 1.4 Å away; the flat bonds of (111) rise by 0.8 Å and count to 0.9998.
+PLANE = 0.3
+_matmul = functools.partial(jnp.matmul, precision="highest")
 
 
 class Environment(NamedTuple):
@@ -149,7 +151,7 @@ def _environment(
     axes = _axes(cell)
     fractions, orders, orders_along = [], [], []
     for i, j, shift in frame.shells:
-        vector = (positions[j] + shift.astype(dtype) @ cell - positions[i]) @ axes.T
+        vector = _matmul(positions[j] + _matmul(shift.astype(dtype), cell) - positions[i], axes.T)
         cosine2 = vector**2 / jnp.sum(vector**2, axis=1, keepdims=True)
         weight = jnp.concatenate([jnp.ones_like(cosine2[:, :1]), cosine2], axis=1) * mixes[j][:, None]
         fraction = _shell_mean(i, weight, c[j], c, mixes)
@@ -158,7 +160,7 @@ def _environment(
         orders.append(order[:, 0])
         orders_along.append(order[:, 1:])
 
-    vector = positions[network.j] + network.shift.astype(dtype) @ cell - positions[network.i]
+    vector = positions[network.j] + _matmul(network.shift.astype(dtype), cell) - positions[network.i]
     length = jnp.linalg.norm(vector, axis=1)
     start, end = jnp.concatenate([network.i, network.j]), jnp.concatenate([network.j, network.i])
     ones = jnp.ones_like(start, dtype)
@@ -169,7 +171,7 @@ def _environment(
 
     bond = mean(jnp.concatenate([length, length]))
     off = jnp.concatenate([length, length]) - bond[start]
-    chi = weights @ frame.chi.astype(dtype)
+    chi = _matmul(weights, frame.chi.astype(dtype))
     reference = bond_constants(field, weights[network.i], weights[network.j])[0]
     filled = jnp.where(mixes, c, fractions[0])  # the common anion counts as the mean of its neighbours
     return Environment(
@@ -238,7 +240,7 @@ def _strain(frame: _Frame, start: jax.Array, vector: jax.Array, reference: jax.A
     outer = jnp.stack([actual[:, :, None], ideal[:, :, None]]) * ideal[:, None, :]
     unstrained = frame.missing.astype(vector.dtype) * jnp.mean(reference) ** 2
     mapped, square = (jax.ops.segment_sum(x, start, len(unstrained)) + unstrained for x in outer)
-    deformation = mapped @ jnp.linalg.inv(square)
+    deformation = _matmul(mapped, jnp.linalg.inv(square))
     return (deformation + deformation.swapaxes(1, 2)) / 2 - jnp.eye(3, dtype=vector.dtype)
 
 
@@ -248,20 +250,23 @@ def _interface_distance(
     """D of each atom in Å."""
     normal = jnp.cross(cell[0], cell[1])
     normal = normal / jnp.linalg.norm(normal)
-    rise = (c[network.j] - c[network.i]) * jnp.sign(vector @ normal)
-    middle, height = (positions[network.i] + vector / 2) @ normal, positions @ normal
-    period = jnp.abs(cell[2] @ normal)
+    # a bond in the plane rises neither way; its sign goes smoothly through zero
+    rise = (c[network.j] - c[network.i]) * jax.scipy.special.erf(_matmul(vector, normal) / PLANE)
+    middle, height = _matmul(positions[network.i] + vector / 2, normal), _matmul(positions, normal)
+    period = jnp.abs(_matmul(cell[2], normal))
 
     off = middle[:, None] - middle
     if periodic:
         off = off - period * jax.lax.stop_gradient(jnp.round(off / period))
     plane = jnp.exp(-(off**2) / (2 * PLANE**2))
     count = jnp.sum(plane, axis=1)
-    step = plane @ rise / count
+    step = _matmul(plane, rise) / count
     away = jnp.abs(height[:, None] - middle)
-    decay = jnp.exp(-away / DECAY)
+    # logarithms throughout: e^(−D_max/λ) is below what single precision holds
+    exponent = -away / DECAY
     if periodic:  # the sum over all images
         away = jnp.mod(away, period)
-        decay = (jnp.exp(-away / DECAY) + jnp.exp(-(period - away) / DECAY)) / (1 - jnp.exp(-period / DECAY))
-    near = decay @ (step**2 / count)
-    return -DECAY * jnp.log(jnp.exp(-FARTHEST / DECAY) + near)
+        exponent = jnp.logaddexp(-away / DECAY, -(period - away) / DECAY) - jnp.log1p(-jnp.exp(-period / DECAY))
+    exponent = jnp.pad(exponent, ((0, 0), (0, 1)), constant_values=-FARTHEST / DECAY)
+    strength = jnp.append(step**2 / count, jnp.ones((), step.dtype))
+    return -DECAY * jax.nn.logsumexp(exponent, axis=1, b=strength)

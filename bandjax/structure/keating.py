@@ -155,7 +155,9 @@ def species_weights(
 
 def bond_constants(field: ForceField, wi: jax.Array, wj: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Length, α and β of bonds whose ends hold the species `wi` and `wj`, shape (…, species)."""
-    return tuple(jnp.einsum("...a,ac,...c->...", wi, x, wj) for x in (field.length, field.alpha, field.beta))
+    return tuple(
+        jnp.einsum("...a,ac,...c->...", wi, x, wj, precision="highest") for x in (field.length, field.alpha, field.beta)
+    )
 
 
 class Springs(NamedTuple):
@@ -180,4 +182,5 @@ def springs_of(field: ForceField, weights: jax.Array, network: Network) -> Sprin
 
 def keating_energy(vectors: jax.Array, springs: Springs) -> jax.Array:
     """Energy in eV of the bond vectors of each atom in Å, shape (atom, 4, 3)."""
-    return jnp.sum(springs.stiffness * (jnp.einsum("nbx,ncx->nbc", vectors, vectors) - springs.target) ** 2)
+    product = jnp.einsum("nbx,ncx->nbc", vectors, vectors, precision="highest")
+    return jnp.sum(springs.stiffness * (product - springs.target) ** 2)

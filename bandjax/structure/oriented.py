@@ -56,12 +56,15 @@ def oriented_stack(
     first, second, step = _CELLS[surface]
     tall = _out_of_plane(interpolate(*pair.elastic, composition), a_parallel, surface)
     rise = step @ normal
-    gap = (tall + np.roll(tall, -1)) / 2 * rise
+    drop = (step - _BASIS) @ normal  # of the lower site of a double layer; 0 for (110)
+    above = np.roll(tall, -1)
+    # the bond between two layers is the mean of both, or of a compound that of the cation below it
+    bond = tall if pair.common is not None and drop > 1e-9 else (tall + above) / 2
+    gap = bond * (rise - drop) + above * drop
     height = np.concatenate([[0.0], np.cumsum(gap)])
     positions, symbols, fractions = [], [], []
     for k, x in enumerate(composition):
-        lower = ((_BASIS - step) @ normal) * tall[k]  # of the second site against the first; 0 for (110)
-        for site, lift in ((k * step, 0.0), ((k - 1) * step + _BASIS, lower)):
+        for site, lift in ((k * step, 0.0), ((k - 1) * step + _BASIS, -drop * tall[k])):
             positions.append(a_parallel * _in_plane(site, first, second, normal) + (height[k] + lift) * normal)
         shared = pair.common is not None
         mixed = pair.mixing[int(x >= 0.5)]

@@ -33,10 +33,7 @@ from bandjax.structure.keating import (
 
 FREE = ("positions", "growth", "isotropic", "cell")
 REACH_OF_HYDROGEN = 2.0  # Å; hydrogen follows the nearest atom within
-_SYMMETRIC = [np.eye(3)[[m]].T @ np.eye(3)[[m]] for m in range(3)]
-_SYMMETRIC += [
-    np.eye(3)[[a]].T @ np.eye(3)[[b]] + np.eye(3)[[b]].T @ np.eye(3)[[a]] for a, b in ((1, 2), (0, 2), (0, 1))
-]
+_matmul = functools.partial(jnp.matmul, precision="highest")
 
 
 class Relaxed(NamedTuple):
@@ -209,13 +206,13 @@ def _relax(
     towards = jnp.tile(jnp.eye(3, dtype=cell.dtype), (2, 1)) * chosen.along[:, None]
     strains = (chosen.strains + towards[:, :, None] * normal).astype(cell.dtype)
     springs = springs_of(field, weights, network)
-    vectors = start[network.neighbour] + network.neighbour_shift.astype(cell.dtype) @ cell - start[:, None]
+    vectors = start[network.neighbour] + _matmul(network.neighbour_shift.astype(cell.dtype), cell) - start[:, None]
     # a strain moves all atoms: in this unit its stiffness is like that of one of them
     unit = 1 / jnp.sqrt(jnp.sum(vectors**2))
     bond = jnp.max(springs.stiffness * springs.target**2)
 
     def deformation(s: jax.Array) -> jax.Array:
-        return jnp.eye(3, dtype=cell.dtype) + jnp.einsum("m,mab->ab", s * unit, strains)
+        return jnp.eye(3, dtype=cell.dtype) + jnp.einsum("m,mab->ab", s * unit, strains, precision="highest")
 
     def parts(x: jax.Array) -> tuple[jax.Array, jax.Array]:
         u = x[: start.size].reshape(start.shape)
@@ -225,7 +222,7 @@ def _relax(
     def energy(x: jax.Array) -> jax.Array:
         u, s = parts(x)
         # differences of displacements, not of positions: no digits are lost in large cells
-        now = (vectors + u[network.neighbour] - u[:, None]) @ deformation(s).T
+        now = _matmul(vectors + u[network.neighbour] - u[:, None], deformation(s).T)
         return keating_energy(now, springs)
 
     gradient = jax.grad(energy)
@@ -244,9 +241,9 @@ def _relax(
     u, s = parts(x)
     u = jnp.where(jnp.all(mobile > 0), u - u[0], u)
     deform = deformation(s)
-    moved = start[0] + (start - start[0] + u) @ deform.T - start
+    moved = start[0] + _matmul(start - start[0] + u, deform.T) - start
     positions = everything + moved[chosen.host]
-    return Relaxed(positions, cell @ deform.T, value, force, steps, force <= tolerance)
+    return Relaxed(positions, _matmul(cell, deform.T), value, force, steps, force <= tolerance)
 
 
 def _newton(
@@ -264,8 +261,8 @@ def _newton(
         g, hessian, here = jax.linearize(gradient_and_energy, x, has_aux=True)
         newton = _conjugate_gradients(hessian, -g, tolerance=1e-3)
         # far from the minimum the Hessian may have negative eigenvalues
-        direction = jnp.where(newton @ g < 0, newton, -g / jnp.maximum(jnp.max(jnp.abs(g)), 1))
-        slope = direction @ g
+        direction = jnp.where(_matmul(newton, g) < 0, newton, -g / jnp.maximum(jnp.max(jnp.abs(g)), 1))
+        slope = _matmul(direction, g)
 
         def too_long(length):
             return ~(energy(x + length * direction) <= here + 1e-4 * length * slope + rounding) & (length > 1e-6)
@@ -289,14 +286,15 @@ def _conjugate_gradients(matrix: Callable[[jax.Array], jax.Array], y: jax.Array,
     def step(state):
         x, rest, direction, square, number = state
         product = matrix(direction)
-        curvature = direction @ product
+        curvature = _matmul(direction, product)
         length = jnp.where(curvature > 0, square / curvature, 0.0)
         x, rest = x + length * direction, rest - length * product
-        new = jnp.where(curvature > 0, rest @ rest, 0.0)
+        new = jnp.where(curvature > 0, _matmul(rest, rest), 0.0)
         return x, rest, rest + new / square * direction, new, number + 1
 
     def unfinished(state):
-        return (state[3] > tolerance**2 * (y @ y)) & (state[4] < 10 * y.size)
+        return (state[3] > tolerance**2 * size) & (state[4] < 10 * y.size)
 
-    start = (jnp.zeros_like(y), y, y, y @ y, jnp.zeros((), int))
+    size = _matmul(y, y)
+    start = (jnp.zeros_like(y), y, y, size, jnp.zeros((), int))
     return jax.lax.while_loop(unfinished, step, start)[0]

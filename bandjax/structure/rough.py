@@ -33,14 +33,15 @@ def stepped(
         repeat: Lateral repetitions.
         height: Monolayers by which the terrace lies higher, < 0: lower. They get the composition of the monolayer next to
             the interface, below or above it.
-        coverage: Part of the area, in [0, 1], rounded to whole columns of cells.
+        coverage: Part of the area, in [0, 1], rounded to whole columns of cells along the first in-plane vector.
 
     Returns:
         Stack with the arrays "layer" and "composition" (and symbols of the nearer species).
 
     Raises:
         ValueError: no such interface, a height that passes the end of the stack or is 0, less than one repetition, a
-            coverage outside [0, 1], an atom of other materials, or a stack without those arrays.
+            coverage outside [0, 1] or one that is rounded to none or all of the columns, an atom of other materials, or a
+            stack without those arrays.
     """
     checks.fraction("coverage", coverage)
     atoms, cell = _repeated(stack, materials, interface, repeat)
@@ -52,7 +53,13 @@ def stepped(
             f"interface {interface}."
         )
     taken = _composition_of(stack, interface - 1 if height > 0 else interface, materials)
-    sites = np.isin(atoms.arrays["layer"], reached) & (cell[:, 0] < round(coverage * repeat[0]))
+    columns = int(np.floor(coverage * repeat[0] + 0.5))
+    if 0 < coverage < 1 and not 0 < columns < repeat[0]:
+        raise ValueError(
+            f"Argument `coverage` must be 0, 1 or leave a terrace beside a gap, but {coverage} of {repeat[0]} columns is "
+            f"rounded to {columns}."
+        )
+    sites = np.isin(atoms.arrays["layer"], reached) & (cell[:, 0] < columns)
     return _with_composition(atoms, materials, np.where(sites, taken, atoms.arrays["composition"]))
 
 
@@ -69,9 +76,9 @@ def island(
 ) -> ase.Atoms:
     """A stack with an island of interdiffusion: a disc of an interface where both sides have mixed.
 
-    Within the disc the composition goes from c to c + w (c̄ − c), with c̄ the mean of the monolayers on both sides of the
-    interface and w = amount · ½ erfc[(ρ − radius)/(√2 blur)] at the lateral distance ρ from the middle of the cell: as
-    much of each species leaves one side as the other.
+    Within the disc the composition goes from c to c + w (c̄ − c), with c̄ the mean of all monolayers that mix and
+    w = amount · ½ erfc[(ρ − radius)/(√2 blur)] at the lateral distance ρ from the middle of the cell: together they keep
+    each species, but for how the sites of each layer lie on the disc's edge.
 
     Args:
         stack: Stack of 1 × 1 lateral cells with the arrays "layer" and "composition".
@@ -80,15 +87,16 @@ def island(
         repeat: Lateral repetitions.
         radius: In Å, > 0.
         amount: How far the mixing goes in the middle, in [0, 1].
-        depth: Monolayers that mix on each side.
+        depth: Monolayers that mix on each side; of compounds one in two is the common anion, which does not.
         blur: Width (standard deviation) of the disc's edge in Å, > 0.
 
     Returns:
         Stack with fractions in the array "composition" (and symbols of the nearer species).
 
     Raises:
-        ValueError: no such interface, a depth that passes the end of the stack or is < 1, a length ≤ 0, an amount
-            outside [0, 1], less than one repetition, an atom of other materials, or a stack without those arrays.
+        ValueError: no such interface, a depth that passes the end of the stack, is < 1 or reaches nothing that mixes, a
+            length ≤ 0, an amount outside [0, 1], less than one repetition, an atom of other materials, or
+            a stack without those arrays.
     """
     checks.positive("radius", radius, "Å")
     checks.positive("blur", blur, "Å")
@@ -103,7 +111,16 @@ def island(
     away = atoms.positions - np.asarray(atoms.cell)[:2].sum(axis=0) / 2
     images = [np.array([i, j, 0]) @ np.asarray(atoms.cell) for i in (-1, 0, 1) for j in (-1, 0, 1)]
     distance = np.min([np.hypot(*(away + image)[:, :2].T) for image in images], axis=0)
-    mean = np.mean([_composition_of(stack, layer, materials) for layer in (interface - 1, interface)])
+    mixing = np.isin(stack.get_chemical_symbols(), pair_of(materials).mixing)
+    sides = [
+        mixing & np.isin(stack.arrays["layer"], reached)
+        for reached in (range(interface - depth, interface), range(interface, interface + depth))
+    ]
+    if not all(side.any() for side in sides):
+        raise ValueError(
+            f"Argument `depth` must reach atoms of {' and '.join(pair_of(materials).mixing)} on both sides, but is {depth}."
+        )
+    mean = np.mean(stack.arrays["composition"][sides[0] | sides[1]])
     weight = amount * erfc((distance - radius) / (np.sqrt(2) * blur)) / 2
     layer, c = atoms.arrays["layer"], atoms.arrays["composition"]
     near = (layer >= interface - depth) & (layer < interface + depth)
