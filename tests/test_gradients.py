@@ -232,6 +232,7 @@ def test_gradient_is_that_of_inversion(case):
     np.testing.assert_allclose(gradient, oracle, rtol=0, atol=1e-9 * float(jnp.abs(oracle).max()))
 
 
+@pytest.mark.slow
 def test_both_ways_through_the_projectors_agree(monkeypatch):
     """Few projectors and many take two ways to one derivative; at Γ, with levels left out of the sum."""
     atoms, table, _ = build("GaAs", "klimeck2000")
@@ -251,6 +252,7 @@ def test_both_ways_through_the_projectors_agree(monkeypatch):
     np.testing.assert_allclose(by_projector, by_orbital, rtol=0, atol=1e-12 * float(jnp.abs(by_orbital).max()))
 
 
+@pytest.mark.slow
 def test_many_tables_at_once():
     atoms, table, _ = build("Si", "vogl1983")
     f, x = weighted(atoms, table, degenerate_k(atoms))

@@ -99,7 +99,9 @@ def test_direct_takes_k_z_at_every_energy(cubic):
 # --- two ways, two kinds of axes
 
 
-@pytest.mark.parametrize(("name", "matrix_elements"), [("kx", "plane_wave"), ("angle", "uniform")])
+@pytest.mark.parametrize(
+    ("name", "matrix_elements"), [("kx", "plane_wave"), pytest.param("angle", "uniform", marks=pytest.mark.slow)]
+)
 def test_direct_and_grid_agree(flat_carbon, name, matrix_elements):
     """A cut across K of graphene. By angle the direct way blends two energies, whose bands lie up to 0.05 eV apart."""
     instrument = Instrument(

@@ -349,6 +349,7 @@ def test_joint_fit_shares_and_separates():
     assert set(joint.maps) == {"cold", "warm"}
 
 
+@pytest.mark.slow
 def test_masked_pixels_do_not_matter():
     table, atoms, instrument, parameters, options = square_problem()
     data = simulate(atoms, table, instrument, 5)

@@ -283,6 +283,7 @@ def test_gradient_of_a_spectral_function(options):
     assert float(forward) == pytest.approx(float(gradient @ direction), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_decimation_is_a_deep_slab():
     """With η = 0.3 eV, states that reached the other face of 400 layers have decayed."""
     h = layered_hamiltonian(slab(), jnp.asarray(K[1]))
@@ -342,6 +343,7 @@ def test_factorised_amplitudes_are_those_written_out():
         close(a, b, 1e-11)
 
 
+@pytest.mark.slow
 def test_gradient_through_the_substrate():
     """Central differences in k and in the energy of one bulk orbital, which every unit shares."""
     x, gamma = jnp.asarray(ENERGY), jnp.full(ENERGY.size, 0.2)
