@@ -96,14 +96,14 @@ def table_of_data(data: Mapping[str, Any], material: str | tuple[str, str]) -> T
         ValueError: the file lacks the material or the pair, or what is asked for is neither of both.
     """
     if not isinstance(material, str):
-        elements = tuple(material)
+        elements: tuple[str, ...] = tuple(material)
         bare = elements[: elements.index(HYDROGEN)] if HYDROGEN in elements[1:] else elements
         if not 1 <= len(bare) <= 2 or len(elements) < 2:
             raise ValueError(
                 f"Argument `material` must be a name, a pair of names, or either with 'H' last, but is {elements!r}."
             )
         if bare != elements:
-            base = table_of_data(data, bare if len(bare) > 1 else bare[0])
+            base = table_of_data(data, bare if len(bare) > 1 else next(iter(bare)))
             return _checked(*hydrogen_parts(data, elements, base))
         common = len(elements) == 2 and all(data["materials"].get(m, {"anion": m})["anion"] == m for m in elements)
         values, spec = (pair_parts if common else compound_parts)(data, elements)
