@@ -7,14 +7,12 @@ energy of the second compound; it is the difference of the valence-band offsets 
 whose zero of energy is the valence-band top.
 """
 
-import functools
-import json
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
 from bandjax.checks import nearest
 from bandjax.materials import conventions
+from bandjax.materials.files import package_file
 from bandjax.materials.table import TableSpec
 
 # tables whose compounds have their energies on a common scale already; the others have each its own valence-band top at 0
@@ -51,7 +49,7 @@ def compound_parts(data: Mapping[str, Any], materials: tuple[str, str]) -> tuple
     if data["name"] in _COMMON_SCALE:
         values[offset], why = 0.0, "0: this table's energies lie on a common scale already"
     else:
-        valence = _valence_band()
+        valence = package_file("valence_band")["materials"]
         unknown = [material for material in materials if material not in valence]
         if unknown:
             raise ValueError(
@@ -91,9 +89,3 @@ def _split(anion: str, cations: list[str], first: tuple, second: tuple) -> tuple
         for shell in shells
     )
     return (*mean, *own), by_neighbour
-
-
-@functools.cache
-def _valence_band() -> dict[str, float]:
-    path = resources.files("bandjax.materials").joinpath("data", "valence_band.json")
-    return json.loads(path.read_text(encoding="utf-8"))["materials"]

@@ -9,15 +9,13 @@ Source: C. G. Van de Walle, R. M. Martin, Phys. Rev. B 34, 5621 (1986), (after);
 constants and their citation stand in data/elastic.json.
 """
 
-import functools
-import json
-from importlib import resources
 from typing import NamedTuple
 
 import jax
 from jax.typing import ArrayLike
 
 from bandjax.checks import nearest
+from bandjax.materials.files import package_file
 
 
 class Elastic(NamedTuple):
@@ -34,7 +32,7 @@ def elastic_constants(material: str) -> Elastic:
     Raises:
         ValueError: the package holds no constants of the material; the nearest name is given.
     """
-    known = _package_file()["materials"]
+    known = package_file("elastic")["materials"]
     if material not in known:
         raise ValueError(
             f"Material must be one with elastic constants ({', '.join(known)}), but is {material!r}."
@@ -53,8 +51,3 @@ def out_of_plane_constant(elastic: Elastic, a_parallel: ArrayLike) -> jax.Array:
     """a⊥ in Å of a (001) layer with in-plane lattice constant `a_parallel` in Å; everything may be traced."""
     a = elastic.lattice_constant
     return a * (1 - 2 * (elastic.c12 / elastic.c11) * (a_parallel / a - 1))
-
-
-@functools.cache
-def _package_file() -> dict:
-    return json.loads(resources.files("bandjax.materials").joinpath("data", "elastic.json").read_text(encoding="utf-8"))

@@ -7,11 +7,9 @@ A file (the package's or a user's) holds one of three forms:
 - `convention = "general"` with `orbitals`, `values`, `onsite`, `spin_orbit`, `bonds` written out.
 """
 
-import functools
 import json
 import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +18,7 @@ import jax.numpy as jnp
 from bandjax.checks import nearest
 from bandjax.materials import conventions
 from bandjax.materials.compounds import compound_parts
+from bandjax.materials.files import package_file
 from bandjax.materials.hydrogen import HYDROGEN, hydrogen_parts
 from bandjax.materials.pairs import pair_parts
 from bandjax.materials.table import SHELLS, SYMMETRIES, Bond, DistanceLaw, Integral, Table, TableSpec
@@ -48,7 +47,7 @@ def list_parameters(material: str | None = None) -> list[Entry]:
     """
     entries = []
     for name in TABLES:
-        data = _package_file(name)
+        data = package_file(name)
         for found in data["materials"]:
             spec = load_parameters(found, name).spec
             shells = " ".join(dict.fromkeys("".join(s) for _, s in spec.orbitals))
@@ -86,7 +85,7 @@ def load_parameters(material: str | tuple[str, str], table: str) -> Table:
         raise ValueError(
             f"Argument `table` must be one of {', '.join(TABLES)}, but is {table!r}.{nearest(table, TABLES)}"
         )
-    return table_of_data(_package_file(table), material)
+    return table_of_data(package_file(table), material)
 
 
 def table_of_data(data: Mapping[str, Any], material: str | tuple[str, str]) -> Table:
@@ -165,12 +164,6 @@ def _user_table(data: Mapping[str, Any], stem: str) -> Table:
         material,
         {"name": name, "convention": data["convention"], "citation": data.get("citation", "user's table")},
     )
-
-
-@functools.cache
-def _package_file(table: str) -> dict[str, Any]:
-    text = resources.files("bandjax.materials").joinpath("data", f"{table}.json").read_text(encoding="utf-8")
-    return json.loads(text)
 
 
 def _table(entry: Mapping[str, Any], material: str, data: Mapping[str, Any]) -> Table:

@@ -20,8 +20,6 @@ docs/descriptors.md says which sources the definitions have.
 """
 
 import functools
-import json
-from importlib import resources
 from typing import NamedTuple
 
 import ase
@@ -31,6 +29,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bandjax import checks
+from bandjax.materials import package_file
 from bandjax.structure.keating import ForceField, Network, bond_constants, keating, network_of, species_weights
 from bandjax.structure.shells import Shell, bonds_by_direction, shells_of
 
@@ -193,16 +192,10 @@ def electronegativity(element: str) -> float:
     Raises:
         ValueError: the package has no value of the element.
     """
-    known = _package_file()["elements"]
+    known = package_file("electronegativity")["elements"]
     if element not in known:
         raise ValueError(f"Element must be one with an electronegativity ({', '.join(known)}), but is {element!r}.")
     return known[element]
-
-
-@functools.cache
-def _package_file() -> dict:
-    path = resources.files("bandjax.materials").joinpath("data", "electronegativity.json")
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _axes(cell: jax.Array) -> jax.Array:
