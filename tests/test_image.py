@@ -294,7 +294,7 @@ def test_gradient_of_an_image(method, matrix_elements):
         photon_energy=90.0, polar=1.0, tilt=1.5, azimuth=5.0, incidence=50.0, incidence_azimuth=20.0, fermi_energy=0.6,
         temperature=900.0, eta=0.25, eta_linear=0.05, eta_quadratic=0.01, eta_momentum=0.1, fwhm_energy=0.2,
         fwhm_momentum=0.15, background=1.0, background_linear=0.5, background_quadratic=0.1, shirley=0.1, step=2.0,
-        step_energy=-1.0, amplitude_s=1.2, amplitude_excited=0.8, matrix_elements=matrix_elements, polarisation=(1, 0.2j, 0.5),
+        step_energy=-1.0, amplitude_s=1.2, amplitude_lower=0.7, amplitude_excited=0.8, matrix_elements=matrix_elements, polarisation=(1, 0.2j, 0.5),
         gain=3000.0 if matrix_elements == "plane_wave" else 10.0,
     )  # fmt: skip
     axes = {"angle": np.linspace(-8, 9, 9), "energy": np.linspace(-3, 0.5, 8)}
@@ -313,7 +313,8 @@ def test_gradient_of_an_image(method, matrix_elements):
 
     gradient = jax.jit(jax.grad(total))(values)
     total = jax.jit(total)
-    idle = {"amplitude_d"} | ({"amplitude_s", "amplitude_excited"} if matrix_elements == "uniform" else set())
+    of_plane_waves = {"amplitude_s", "amplitude_lower", "amplitude_excited"}
+    idle = {"amplitude_d"} | (of_plane_waves if matrix_elements == "uniform" else set())
     assert all(gradient[name] == 0 for name in idle)  # no d orbitals, and amplitudes of plane waves only
     for name, value in values.items():
         if name in idle:

@@ -172,6 +172,31 @@ def test_amplitudes_are_integrals_over_space(dipole):
         assert value == pytest.approx((volume * wave * operator * psi).sum(), rel=2e-6, abs=2e-6), kind
 
 
+@pytest.mark.parametrize("dipole", ["length", "velocity"])
+def test_partial_waves(dipole):
+    """Over all directions of emission at one energy, the factor `lower` changes the wave l − 1 and nothing else."""
+    field, size = np.array([0.3, 0.5 + 0.4j, -0.7]), 3.1
+    cosines, weight = np.polynomial.legendre.leggauss(6)  # exact for polynomials of order 11; the highest here is 5
+    phi = 2 * np.pi * np.arange(8) / 8
+    c, f = np.meshgrid(cosines, phi, indexing="ij")
+    s = np.sqrt(1 - c**2)
+    unit = np.stack([s * np.cos(f), s * np.sin(f), c], axis=-1).reshape(-1, 3)
+    area = np.broadcast_to(weight[:, None] * 2 * np.pi / 8, c.shape).ravel()
+    for shell in "pd":
+        kinds = [("C", *key) for key in HARMONICS if key[0] == shell]
+        waves = np.ones((1, len(unit))) if shell == "p" else unit.T  # of order l − 1, not normalised
+        without, plain, double = (
+            jax.vmap(lambda k, x=x: transition_amplitudes(kinds, "C", field, dipole, k, x))(jnp.array(size * unit))
+            for x in (0.0, 1.0, 2.0)
+        )
+        scale = np.abs(plain).max()
+        np.testing.assert_allclose((waves * area) @ without, 0, atol=1e-12 * scale)
+        change = np.asarray(double - plain)
+        shares = (waves * area) @ change / ((waves**2) @ area)[:, None]
+        np.testing.assert_allclose(waves.T @ shares, change, atol=1e-12 * scale)
+        assert np.abs(change).max() > 1e-3 * scale
+
+
 # --- selection rules
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 from bandjax.inference import least_squares
 from bandjax.inference.least_squares import State
 from bandjax.inference.parameters import Transform
-from bandjax.inference.problem import Objective, Observed, Part, Problem
+from bandjax.inference.problem import Objective, Observed, Part, Problem, of_map
 
 Progress = Callable[[dict[str, Any]], None]
 HISTORY = ("stage", "broadening", "step", "cost", "promised", "damping", "seconds")
@@ -178,10 +178,11 @@ def _fingerprint(problem: Problem, parts: list[Part], transform: Transform, star
         starts,
     )
     digest = hashlib.sha256(repr((options, transform.names, transform.held, transform.tied)).encode())
-    model = problem.model_of({n: p.value for n, p in problem.parameters.items()})
+    values = {n: p.value for n, p in problem.parameters.items()}
+    models = [of_map(problem.model_of, part.name)(values) for part in parts]
     bounds = (transform.centre, transform.lower, transform.upper, transform.prior, transform.sigma)
-    digest.update(repr([(n.name, n.value, n.sigma, float(n.of(model))) for n in problem.known]).encode())
-    for array in (*bounds, *jax.tree.leaves(model)):
+    digest.update(repr([(n.name, n.value, n.sigma, float(n.of(models[0]))) for n in problem.known]).encode())
+    for array in (*bounds, *jax.tree.leaves(models if isinstance(problem.model_of, Mapping) else models[0])):
         digest.update(np.ascontiguousarray(array).tobytes())
     for part in parts:
         digest.update(repr((part.name, part.plan, part.instrument, part.likelihood)).encode())

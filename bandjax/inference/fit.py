@@ -96,9 +96,10 @@ class FitResult:
     u: np.ndarray
     start_costs: tuple[float, ...] = ()
 
-    def model(self) -> Any:
-        """The fitted model."""
-        return self.problem.model_of(model_values(self.values))
+    def model(self, name: str | None = None) -> Any:
+        """The fitted model of a map (of the first by default)."""
+        name = next(iter(self.maps)) if name is None else name
+        return of_map(self.problem.model_of, name)(model_values(self.values))
 
     def instrument(self, name: str | None = None) -> Any:
         """The fitted instrument of a map (the only one by default)."""
@@ -345,7 +346,8 @@ def _derived(result: FitResult, transform, x: np.ndarray, covariance: np.ndarray
     if numbers is None:
         return {}
 
-    build = jax.jit(lambda values: result.problem.model_of(model_values(values)))
+    first = of_map(result.problem.model_of, next(iter(result.maps)))
+    build = jax.jit(lambda values: first(model_values(values)))
 
     def at(point: np.ndarray) -> dict[str, float]:
         values = {n: float(v) for n, v in all_values(transform, jnp.asarray(point)).items()}

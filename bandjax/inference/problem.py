@@ -62,11 +62,12 @@ class Problem:
     """A fit, complete but for the data.
 
     Attributes:
-        model_of: From the values that are no instrument numbers to a model; see `table_model`.
+        model_of: From the values that are no instrument numbers to a model; see `table_model`. One for all maps, or of
+            each map by name: crystals fitted together, that share what has one name (a stack and its bare substrate).
         parameters: Every free, fixed or tied number by name.
         instrument: Instrument of the map, or of each map by name, with the numbers that are no parameters.
         likelihood: Noise, of the map or of each map by name.
-        known: Priors on numbers that follow from the model.
+        known: Priors on numbers that follow from the model (of the first map).
         weights: Smooth free weights and background, projected out (of a crystal with "free" matrix elements, of a
             stack on top of its own); None: the instrument's own gain and background.
         broadening: Extra energy widths (FWHM, eV) of the coarse stages, from wide to narrow; 0 is added at the end.
@@ -79,7 +80,7 @@ class Problem:
         derived: From a model, its instrument to named derived numbers, whose errors are propagated.
     """
 
-    model_of: ModelOf
+    model_of: ModelOf | Mapping[str, ModelOf]
     parameters: Mapping[str, Parameter]
     instrument: Instrument | Mapping[str, Instrument]
     likelihood: Likelihood | Mapping[str, Likelihood] = dataclasses.field(default_factory=Likelihood)
@@ -167,7 +168,7 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
             )
         held = mask & _blocks(values.shape, problem.held_out, problem.block, problem.seed + index)
         start = dataclasses.replace(instrument, **instrument_values(start_values, name))
-        model = problem.model_of(model_values(start_values))
+        model = of_map(problem.model_of, name)(model_values(start_values))
         free = {n.rsplit(".", 1)[-1] for n in transform.names} | {n.rsplit(".", 1)[-1] for n, *_ in transform.tied}
         narrow = NARROWEST if "fwhm_momentum" in free else 1.0
         plan = plan_image(
@@ -228,22 +229,22 @@ class Objective(NamedTuple):
 def make_objective(problem: Problem, parts: list[Part], transform: Transform) -> Objective:
     """Pure functions of (u, observed, broadening); `observed` is a list of `Observed`, one a map."""
 
-    def model_at(values: Mapping[str, Any]) -> Model:
-        return problem.model_of(model_values(values))
+    def model_at(values: Mapping[str, Any], name: str) -> Model:
+        return of_map(problem.model_of, name)(model_values(values))
 
     def prior_rows(u: jax.Array) -> jax.Array:
         x = free_values(transform, u)
         rows = (x - transform.prior) / transform.sigma
         if not problem.known:
             return rows
-        model = model_at(all_values(transform, x))
+        model = model_at(all_values(transform, x), parts[0].name)
         return jnp.concatenate([rows, jnp.stack([(n.of(model) - n.value) / n.sigma for n in problem.known])])
 
     def settings(u: jax.Array, part: Part, broadening: jax.Array) -> tuple[Model, Instrument]:
         values = all_values(transform, free_values(transform, u))
         instrument = dataclasses.replace(part.instrument, **instrument_values(values, part.name))
         wide = jnp.sqrt(instrument.fwhm_energy**2 + broadening**2 + 1e-12)  # 1 µeV keeps the derivative at 0 finite
-        return model_at(values), dataclasses.replace(instrument, fwhm_energy=wide)
+        return model_at(values, part.name), dataclasses.replace(instrument, fwhm_energy=wide)
 
     def images(u: jax.Array, part: Part, broadening: jax.Array) -> jax.Array:
         model, instrument = settings(u, part, broadening)
@@ -349,7 +350,8 @@ def _check_names(problem: Problem, maps: list[str]) -> None:
         raise ValueError(
             f"Parameter `{name}` must be a value of the model or a number of the instrument, but is neither.{nearest(name, [*known, *(model_names or ())])}"
         )
-    for what, given in (("instrument", problem.instrument), ("likelihood", problem.likelihood)):
+    by_map = {"model_of": problem.model_of, "instrument": problem.instrument, "likelihood": problem.likelihood}
+    for what, given in by_map.items():
         if isinstance(given, Mapping) and set(given) != set(maps):
             raise ValueError(
                 f"Argument `{what}` must have one entry for each map ({', '.join(maps)}), but has {', '.join(given)}."
@@ -358,7 +360,9 @@ def _check_names(problem: Problem, maps: list[str]) -> None:
 
 def _model_names(problem: Problem) -> set[str] | None:
     """Names that `model_of` takes, where it says so (an attribute `names`, as `table_model` has)."""
-    return getattr(problem.model_of, "names", None)
+    given = problem.model_of.values() if isinstance(problem.model_of, Mapping) else [problem.model_of]
+    names = [getattr(one, "names", None) for one in given]
+    return None if any(n is None for n in names) else set().union(*names)
 
 
 def of_map(given: Any, name: str) -> Any:

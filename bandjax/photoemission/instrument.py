@@ -53,6 +53,9 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     "amplitude_s": Quantity("1", -10.0, 10.0, 0.3, "factor on the amplitude of s orbitals (plane_wave), p being 1"),
     "amplitude_d": Quantity("1", -10.0, 10.0, 0.3, "factor on the amplitude of d orbitals (plane_wave), p being 1"),
+    "amplitude_lower": Quantity(
+        "1", -10.0, 10.0, 0.3, "factor on the partial wave l − 1 of what p and d orbitals emit (plane_wave), l + 1 being 1"
+    ),
     "amplitude_excited": Quantity(
         "1", -10.0, 10.0, 0.3, "factor on the amplitude of s* orbitals (plane_wave), p being 1"
     ),
@@ -105,6 +108,7 @@ class Instrument:
     fwhm_momentum: Any = 0.01
     amplitude_s: Any = 1.0
     amplitude_d: Any = 1.0
+    amplitude_lower: Any = 1.0
     amplitude_excited: Any = 1.0
     gain: Any = 100.0
     background: Any = 0.0

@@ -16,9 +16,14 @@ The orbital's transform is φ(K) = ∫ exp(−iK·r) R(r) Y(r̂) d³r (see `atom
     length form     D = r (from the orbital's own centre)      M = i ε·∇_K φ(K)
     velocity form   D = p/ħ                                     M = (ε·K) φ(K)
 
-They differ, because a plane wave is no eigenstate of the crystal. What of that is the radial integrals' is taken up by the
-numbers `amplitude_s`, `amplitude_d` and `amplitude_excited` of the instrument, which may be fitted: factors on the
-amplitudes of s, d and s* orbitals, those of p being 1. Not covered: scattering of the final state (phase
+They differ, because a plane wave is no eigenstate of the crystal. With φ = S(K) g(K²), S a solid harmonic of order l, either
+is a sum of the partial waves l − 1 and l + 1 of the final state,
+
+    M ~ a₋ ε·∇S + a₊ [(ε·K) S − K² ε·∇S / (2l + 1)],
+
+in which the form decides on the radial numbers a₋ and a₊ only. They are taken up by numbers of the instrument which may
+be fitted: `amplitude_lower`, a factor on a₋, and `amplitude_s`, `amplitude_d` and `amplitude_excited`, factors on what s,
+d and s* orbitals emit, those of p being 1. Not covered: scattering of the final state (phase
 shifts, diffraction, circular dichroism that comes from it), the change of the field at the surface, r_o in the length
 form, and the sign of s* against s, which tables leave open (here all radial functions are positive).
 
@@ -89,7 +94,10 @@ def kind_amplitudes(lab: Model, instrument: Instrument, k: jax.Array) -> jax.Arr
     """M(K)* of each kind of orbital, (kind,); arguments as in `plane_wave_amplitude`."""
     field = _unit_polarisation(instrument)
     kinds, _, _ = kinds_of(lab)
-    of_kind = transition_amplitudes(kinds, lab.topology.material, field, instrument.dipole, k.astype(lab.dtype)).conj()
+    lower = jnp.asarray(instrument.amplitude_lower, lab.dtype)
+    of_kind = transition_amplitudes(
+        kinds, lab.topology.material, field, instrument.dipole, k.astype(lab.dtype), lower
+    ).conj()
     factor = {"s": instrument.amplitude_s, "d": instrument.amplitude_d, "s*": instrument.amplitude_excited}
     return of_kind * jnp.stack([jnp.asarray(factor.get(shell, 1.0), lab.dtype) for _, shell, _ in kinds])
 
@@ -121,9 +129,17 @@ def _odd_in_y(shell: str, name: str) -> bool:
 
 
 def transition_amplitudes(
-    kinds: list[tuple[str, str, str]], material: str, field: np.ndarray, dipole: str, k: jax.Array
+    kinds: list[tuple[str, str, str]],
+    material: str,
+    field: np.ndarray,
+    dipole: str,
+    k: jax.Array,
+    lower: jax.Array | float = 1.0,
 ) -> jax.Array:
-    """M(K) of orbitals (site label, shell, name) at the origin, complex, shape (orbital,)."""
+    """M(K) of orbitals (site label, shell, name) at the origin, complex, shape (orbital,).
+
+    `lower` is a factor on the partial wave l − 1 (see the module's docstring).
+    """
     radial = [slater_orbital(chemical_symbol(site, material), shell) for site, shell, _ in kinds]
     distinct = tuple(dict.fromkeys(radial))
     g = form_factors(distinct, (k**2).sum())
@@ -139,11 +155,17 @@ def transition_amplitudes(
     complex_dtype = jnp.result_type(k.dtype, jnp.complex64)
     eps = jnp.asarray(field, complex_dtype)
     along = jnp.matmul(eps, k.astype(complex_dtype), precision="highest")  # ε·K
-    phase = 4 * np.pi * np.array([(-1j) ** angular_momentum(shell) for _, shell, _ in kinds])
-    if dipole == "velocity":
-        return jnp.asarray(phase, complex_dtype) * along * (g0 * solid)
+    order = np.array([angular_momentum(shell) for _, shell, _ in kinds])
+    phase = 4 * np.pi * (-1j) ** order
     gradient = jnp.matmul((b + 2 * qk).astype(complex_dtype), eps, precision="highest")  # ε·∇S
-    return jnp.asarray(1j * phase, complex_dtype) * (g0 * gradient + (g1 * solid) * along)
+    if dipole == "velocity":
+        direct, outward = 0.0, g0  # M ~ direct ε·∇S + outward (ε·K) S
+    else:
+        phase, direct, outward = 1j * phase, g0, g1
+    part = (k**2).sum() / jnp.asarray(2 * order + 1, k.dtype)
+    minus = (direct + outward * part) * gradient
+    plus = outward * (along * solid - part * gradient)
+    return jnp.asarray(phase, complex_dtype) * (lower * minus + plus)
 
 
 def chemical_symbol(site: str, material: str) -> str:
