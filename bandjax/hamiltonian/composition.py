@@ -33,8 +33,8 @@ from bandjax.hamiltonian.blocks import (
 )
 from bandjax.hamiltonian.model import PerAtom, bond_group, per_atom
 from bandjax.hamiltonian.slater_koster import Channel, slater_koster_block
-from bandjax.materials import DistanceLaw, Table, TableSpec
-from bandjax.structure import HYDROGEN, find_mixed_bonds, site_labels
+from bandjax.materials import HYDROGEN, DistanceLaw, Table, TableSpec
+from bandjax.structure import find_mixed_bonds, site_labels
 
 
 def mixed_blocks(

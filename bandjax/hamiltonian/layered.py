@@ -18,7 +18,8 @@ import numpy as np
 
 from bandjax import checks
 from bandjax.hamiltonian.model import BondGroup, Model
-from bandjax.structure import HYDROGEN, site_labels
+from bandjax.materials import HYDROGEN
+from bandjax.structure import site_labels
 
 SAME_LAYER = 0.4  # Å; atoms whose heights follow one another within this are one layer (Si(001): layers every 1.36 Å)
 
