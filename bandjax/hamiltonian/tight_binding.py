@@ -20,7 +20,7 @@ from bandjax.hamiltonian.dangling import check_shift, raised
 from bandjax.hamiltonian.model import Model, Orbital, PerAtom, Topology, bond_group, per_atom
 from bandjax.hamiltonian.slater_koster import angular_momentum
 from bandjax.materials import SHELLS, DistanceLaw, Table
-from bandjax.structure import find_bonds, site_labels
+from bandjax.structure import find_bonds, site_fractions, site_labels
 
 
 def tight_binding(
@@ -78,7 +78,7 @@ def tight_binding(
             "pass `spin_orbit=False`."
         )
     if composition is None:
-        composition = _fractions_of(atoms)
+        composition = site_fractions(atoms)
     composition, potential = (None if x is None else jnp.asarray(x) for x in (composition, potential))
     dangling_shift = None if dangling_shift is None else jnp.asarray(dangling_shift)
     leaves = (positions, cell, composition, potential, dangling_shift, *table.values.values())
@@ -158,12 +158,6 @@ def _labelled_blocks(
         own = {site: spin_orbit_block(table, site[0], dtype, site[1]) for site in dict.fromkeys(sites)}
         coupling = per_atom([own[site] for site in sites])
     return Blocks(tuple(groups), tuple(vectors), tuple(hopping), per_atom(onsite), coupling)
-
-
-def _fractions_of(atoms: ase.Atoms) -> np.ndarray | None:
-    """The array "composition" of the structure; None without it, or where each site holds one species."""
-    composition = atoms.arrays.get("composition")
-    return None if composition is None or np.isin(composition, (0, 1)).all() else composition
 
 
 def _shifted(onsite: PerAtom, potential: jax.Array) -> PerAtom:

@@ -21,6 +21,12 @@ def site_labels(atoms: ase.Atoms) -> list[str]:
     return [str(s) for s in atoms.arrays.get("site", atoms.get_chemical_symbols())]
 
 
+def site_fractions(atoms: ase.Atoms) -> np.ndarray | None:
+    """The array "composition" of the structure, (atom,); None without it, or where each site holds one species."""
+    composition = atoms.arrays.get("composition")
+    return None if composition is None or np.isin(composition, (0, 1)).all() else composition
+
+
 def known_labels(atoms: ase.Atoms, spec: TableSpec) -> list[str]:
     """The table's label of each atom.
 
