@@ -6,7 +6,7 @@ from bandjax.structure.crystal import cubic_lattice, graphene, square_lattice, z
 from bandjax.structure.environment import DESCRIPTORS, Environment, electronegativity, environment
 from bandjax.structure.growth import erf_profile, stack_positions
 from bandjax.structure.keating import ForceField, keating
-from bandjax.structure.neighbours import find_bonds, find_mixed_bonds, site_fractions, site_labels
+from bandjax.structure.neighbours import Bonds, find_bonds, find_mixed_bonds, site_fractions, site_labels
 from bandjax.structure.potential import depth_below_surface, exponential_potential, linear_potential
 from bandjax.structure.relax import Relaxed, relax
 from bandjax.structure.rough import island, stepped
@@ -16,6 +16,7 @@ from bandjax.structure.stacks import graded, slab, superlattice
 __all__ = [
     "DESCRIPTORS",
     "HYDROGEN",
+    "Bonds",
     "Environment",
     "ForceField",
     "Relaxed",
