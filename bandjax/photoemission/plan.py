@@ -21,7 +21,8 @@ from bandjax.photoemission.instrument import Instrument
 from bandjax.photoemission.matrix_elements import mirror_parities
 from bandjax.units import FWHM_PER_SIGMA
 
-METHODS = ("direct", "grid", "coherent", "incoherent")
+STACK_METHODS = ("coherent", "incoherent")  # the others are for crystals
+METHODS = ("direct", "grid", *STACK_METHODS)
 MOMENTUM_AXES = ("kx", "ky")
 ANGLE_AXES = ("angle", "deflector")
 LATERAL_PER_SIGMA = 1.6  # grid step in units of σ_k: the kernel's width is right to 1 %
@@ -73,7 +74,7 @@ class Plan:
     folded_at: tuple[float, float, float] | None = None  # azimuth, incidence and its azimuth that `fold_x` holds for
     choices: tuple = ()  # "grid": the instrument's static choices that the nodes and folds hold for
     levels: tuple[int, int] | None = None
-    layers: tuple[int, ...] | None = None  # "coherent", "incoherent": layer of each atom, from the top
+    layers: tuple[int, ...] | None = None  # STACK_METHODS: layer of each atom, from the top
 
 
 def as_axes(axes: Mapping[str, object]) -> Axes:
@@ -139,7 +140,7 @@ def plan_image(
     padded = _padded(energy, float(instrument.fwhm_energy))
     if kz_points is None:
         kz_points = 1 if _period(laboratory_model(model, instrument)) is None else 15
-    if method in ("coherent", "incoherent"):
+    if method in STACK_METHODS:
         if model.topology.periodic[2] or window is not None:
             raise ValueError(
                 f"Argument `method` may be {method!r} for a stack that is not periodic along its third lattice vector, "
