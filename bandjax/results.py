@@ -23,7 +23,7 @@ from bandjax.inference import FitResult, bands_along_cut
 from bandjax.io import write_atomically
 from bandjax.photoemission import Instrument, as_axes
 from bandjax.photoemission.kinematics import emission_angle, wave_number
-from bandjax.photoemission.plan import band_shift, lateral_momentum
+from bandjax.photoemission.pixels import band_shift, lateral_momentum
 
 ELECTRONS = {"p": 4, "z": 1}  # valence electrons an atom, by the shell that marks a kind of table
 FORMAT = 1

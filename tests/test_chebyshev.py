@@ -277,10 +277,11 @@ def test_single_precision():
 
 
 def test_auto_follows_the_table_of_crossovers(monkeypatch):
-    assert choose(mixed(), K, ETA, None, None, 1) == "eigh"
+    assert choose(mixed(), K, ETA, None, None, 1) == ("eigh", None)
     monkeypatch.setattr("bandjax.spectrum.expansion.CROSSOVER_EXPANSION", 1e-3)
-    assert choose(mixed(), K, ETA, None, expansion(), 1) == "chebyshev"
-    assert choose(mixed(), K, ETA, 0.1, None, 1) == "chebyshev"
+    assert choose(mixed(), K, ETA, None, None, 1) == ("chebyshev", chebyshev_expansion(mixed(), eta=ETA, k=K))
+    assert choose(mixed(), K, ETA, None, expansion(), 1) == ("chebyshev", expansion())
+    assert choose(mixed(), K, ETA, 0.1, None, 1) == ("chebyshev", None)
 
 
 def call(**options):

@@ -13,7 +13,7 @@ from bandjax.photoemission import QUANTITIES, Instrument, arpes_image, plan_imag
 from bandjax.photoemission.image import signal
 from bandjax.photoemission.kinematics import emission_angle, photon_momentum, wave_number
 from bandjax.photoemission.matrix_elements import mirror_parities, plane_wave_amplitude
-from bandjax.photoemission.plan import as_axes, central_kz, laboratory_model, lateral_momentum
+from bandjax.photoemission.pixels import as_axes, central_kz, laboratory_model, lateral_momentum
 from bandjax.structure import cubic_lattice, graphene, square_lattice, zincblende
 from bandjax.units import BOLTZMANN, FWHM_PER_SIGMA
 

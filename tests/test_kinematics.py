@@ -17,7 +17,7 @@ from bandjax.photoemission.kinematics import (
     photon_momentum,
     wave_number,
 )
-from bandjax.photoemission.plan import laboratory_model
+from bandjax.photoemission.pixels import laboratory_model
 from bandjax.structure import square_lattice
 
 

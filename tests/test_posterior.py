@@ -10,6 +10,7 @@ from scipy.stats import norm
 import bandjax as bj
 from bandjax.inference import FitResult
 from bandjax.inference.parameters import Parameter, draw_from_prior, make_transform, start_vector
+from bandjax.inference.posterior import Posterior
 from bandjax.inference.problem import make_objective, observed, prepare
 from bandjax.materials.elastic import elastic_constants
 
@@ -135,6 +136,15 @@ def test_whole_layers_are_read_with_their_probability():
     assert not np.isfinite(blind.error) and "unknown error" in blind.sentence
     vague = bj.read_layers(stack_result(covariance * 25), {"SiGe layers": bj.layer_count})[0]
     assert "no whole number stands out" in vague.sentence
+
+
+def test_readings_of_draws_are_those_of_their_distribution():
+    draws = np.random.default_rng(0).normal([0.5, 6.0, 10.0, 0.8], [0.05, 0.3, 0.2, 0.1], (300, 4))
+    posterior = Posterior(("fraction", "upper", "lower", "interface"), draws, 300.0, [])
+    (amount,) = bj.read_layers(stack_result(np.eye(4)), {"Ge": bj.layer_content}, posterior=posterior)
+    expected = draws[:, 0] * (draws[:, 2] - draws[:, 1])
+    assert (amount.value, amount.error) == (pytest.approx(np.median(expected)), pytest.approx(expected.std()))
+    assert amount.probability == pytest.approx(np.mean(np.abs(expected - 2) < 0.5)) and 0.5 < amount.probability < 1
 
 
 def test_the_profile_says_what_the_light_does_not_reach():

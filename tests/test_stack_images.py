@@ -10,7 +10,7 @@ import pytest
 
 import bandjax as bj
 from bandjax.inference import buried_layer
-from bandjax.photoemission.plan import as_axes, central_kz, lateral_momentum
+from bandjax.photoemission.pixels import as_axes, central_kz, lateral_momentum
 
 A, T = 3.9, 0.4  # the s band ε = −2T (cos k_x A + cos k_y A + cos k_z A)
 BASE = bj.Instrument(

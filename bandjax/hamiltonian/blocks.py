@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bandjax.hamiltonian.model import BondGroup, PerAtom
+from bandjax.hamiltonian.model import BondGroup, PerAtom, bond_group
 from bandjax.hamiltonian.slater_koster import Channel, slater_koster_block
 from bandjax.hamiltonian.spin_orbit import spin_orbit_matrix
 from bandjax.materials import SHELLS, Bond, DistanceLaw, Table, TableSpec
 from bandjax.materials.table import Combination
+from bandjax.structure import Bonds
 
 HARRISON_EXPONENT = 2.0
 
@@ -44,6 +45,27 @@ def hopping_block(table: Table, kind: int, exponents: list, vector: jax.Array) -
     shells = table.spec.shells_of(bond.pair[0]), table.spec.shells_of(bond.pair[1])
     values = channel_values(table, kind, exponents, distance)
     return slater_koster_block(vector / distance, *shells, channels_of(bond), values)
+
+
+def bond_vectors(positions: jax.Array, cell: jax.Array, i: np.ndarray, j: np.ndarray, shift: np.ndarray) -> jax.Array:
+    """r_j − r_i in Å of bonds from atom i to atom j in the cell `shift` away, shape (bond, 3)."""
+    return positions[j] + jnp.matmul(jnp.asarray(shift, cell.dtype), cell, precision="highest") - positions[i]
+
+
+def hoppings(table: Table, kind: int, law: DistanceLaw | None, vectors: jax.Array) -> jax.Array:
+    """<i a|H|j b> of bonds of one kind, shape (bond, orbital of i, orbital of j)."""
+    exponents = exponents_of(table, kind, law)
+    return jax.vmap(lambda vector: hopping_block(table, kind, exponents, vector))(vectors)
+
+
+def labelled_bonds(
+    table: Table, law: DistanceLaw | None, found: Bonds, positions: jax.Array, cell: jax.Array
+) -> tuple[BondGroup, jax.Array, jax.Array]:
+    """Bonds whose ends are what their labels say, as `Blocks` holds them: group, vectors and hoppings."""
+    bond, i, j, shift = found
+    kind = table.spec.bonds.index(bond)
+    vectors = bond_vectors(positions, cell, i, j, shift)
+    return bond_group(kind, i, j, shift), vectors, hoppings(table, kind, law, vectors)
 
 
 def channels_of(bond: Bond) -> tuple[Channel, ...]:

@@ -22,19 +22,18 @@ from bandjax import checks
 from bandjax.hamiltonian import strain
 from bandjax.hamiltonian.blocks import (
     Blocks,
+    bond_vectors,
     channel_values,
     channels_of,
     exponents_of,
+    labelled_bonds,
     onsite_block,
     spin_orbit_block,
 )
-from bandjax.hamiltonian.blocks import (
-    hopping_block as labelled_block,
-)
 from bandjax.hamiltonian.model import PerAtom, bond_group, per_atom
 from bandjax.hamiltonian.slater_koster import Channel, slater_koster_block
-from bandjax.materials import DistanceLaw, Table, TableSpec
-from bandjax.structure import HYDROGEN, find_mixed_bonds, site_labels
+from bandjax.materials import HYDROGEN, DistanceLaw, Table, TableSpec
+from bandjax.structure import find_mixed_bonds, site_labels
 
 
 def mixed_blocks(
@@ -60,7 +59,7 @@ def mixed_blocks(
     checks.shape_is("composition", composition, (len(atoms),))
     checks.fraction("composition", composition)
     (i, j, shift), to_hydrogen = find_mixed_bonds(atoms, spec, may_miss=may_miss)
-    vector = positions[j] + jnp.asarray(shift, dtype) @ cell - positions[i]
+    vector = bond_vectors(positions, cell, i, j, shift)
     c = jnp.asarray(composition, dtype)
     weight = jnp.stack([1 - c, c])  # (species, atom)
 
@@ -90,15 +89,9 @@ def mixed_blocks(
         coupling = _mixed(weight, [spin_orbit_block(table, s, dtype) for s in species])
         coupling = _with_own(coupling, labels, {s: spin_orbit_block(table, s, dtype) for s in spec.species[2:]})
     kind = next(n for n, bond in enumerate(spec.bonds) if set(bond.pair) == set(species))
-    groups, vectors, hoppings = [bond_group(kind, i, j, shift)], [vector], [hopping]
-    for bond, i, j, shift in to_hydrogen:
-        kind = spec.bonds.index(bond)
-        vector = positions[j] + jnp.asarray(shift, dtype) @ cell - positions[i]
-        n = exponents_of(table, kind, law)
-        groups.append(bond_group(kind, i, j, shift))
-        vectors.append(vector)
-        hoppings.append(jax.vmap(lambda d, kind=kind, n=n: labelled_block(table, kind, n, d))(vector))
-    return Blocks(tuple(groups), tuple(vectors), tuple(hoppings), onsite, coupling)
+    network = bond_group(kind, i, j, shift), vector, hopping
+    capping = [labelled_bonds(table, law, found, positions, cell) for found in to_hydrogen]
+    return Blocks(*zip(network, *capping, strict=True), onsite, coupling)
 
 
 def mixing_species(spec: TableSpec) -> tuple[str, ...]:

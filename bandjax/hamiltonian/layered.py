@@ -18,7 +18,8 @@ import numpy as np
 
 from bandjax import checks
 from bandjax.hamiltonian.model import BondGroup, Model
-from bandjax.structure import HYDROGEN, site_labels
+from bandjax.materials import HYDROGEN
+from bandjax.structure import site_labels
 
 SAME_LAYER = 0.4  # Å; atoms whose heights follow one another within this are one layer (Si(001): layers every 1.36 Å)
 
@@ -51,7 +52,8 @@ def find_layers(structure: Model | ase.Atoms, *, tolerance: float = SAME_LAYER) 
     normal = np.cross(cell[0], cell[1])
     normal *= -1 if normal @ cell[2] < 0 else 1
     height = np.asarray(positions) @ (normal / np.linalg.norm(normal))
-    light = np.array([label == HYDROGEN for label in _labels(structure)])
+    labels = site_labels(structure) if isinstance(structure, ase.Atoms) else structure.topology.sites()
+    light = np.array([label == HYDROGEN for label in labels])
     heavy = np.flatnonzero(~light) if not light.all() else np.arange(len(height))
     order = heavy[np.argsort(-height[heavy], kind="stable")]
     layer = np.empty(len(height), int)
@@ -59,14 +61,6 @@ def find_layers(structure: Model | ase.Atoms, *, tolerance: float = SAME_LAYER) 
     for atom in np.setdiff1d(np.arange(len(height)), heavy):
         layer[atom] = layer[heavy[np.abs(height[heavy] - height[atom]).argmin()]]
     return tuple(map(int, layer))
-
-
-def _labels(structure: Model | ase.Atoms) -> list[str]:
-    """Label of each atom."""
-    if isinstance(structure, ase.Atoms):
-        return site_labels(structure)
-    topology = structure.topology
-    return [topology.orbitals[first].site for first in topology.first_orbital]
 
 
 def layer_rows(model: Model, layers: tuple[int, ...]) -> np.ndarray:

@@ -65,6 +65,10 @@ class Topology:
         """One label per row of the Hamiltonian (the two spins repeat)."""
         return list(self.orbitals) * (2 if self.spin_orbit else 1)
 
+    def sites(self) -> list[str]:
+        """Label in the table of each atom."""
+        return [self.orbitals[first].site for first in self.first_orbital]
+
     def atom_of(self) -> np.ndarray:
         """Atom of each row of the Hamiltonian."""
         return np.array([o.atom for o in self.labels()])

@@ -35,7 +35,7 @@ def sparse_hamiltonian(model: Model) -> SparseHamiltonian:
     blocks, vectors, source, target = [], [], [], []
     for group, hopping in zip(model.topology.groups, model.hopping, strict=True):
         i, j = np.array(group.i), np.array(group.j)
-        lattice = jnp.asarray(np.array(group.shift), model.dtype) @ model.cell
+        lattice = jnp.matmul(jnp.asarray(np.array(group.shift), model.dtype), model.cell, precision="highest")
         blocks += [_padded(hopping, n), _padded(jnp.swapaxes(hopping, 1, 2), n)]
         vectors += [lattice, -lattice]
         source += [i, j]

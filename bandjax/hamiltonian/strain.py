@@ -18,6 +18,8 @@ forms are second-hand: taken from public codes, completed by rotational covarian
 potentials (Si: b = −2.13, d = −4.7 eV with Niquet's).
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,8 +34,8 @@ def niquet_terms(
     table: Table,
     law: DistanceLaw,
     labels: list[str],
-    groups: list[BondGroup],
-    bond_vectors: list[jax.Array],
+    groups: Sequence[BondGroup],
+    bond_vectors: Sequence[jax.Array],
 ) -> list[jax.Array]:
     """On-site blocks (one an atom) with Niquet's strain terms added."""
     blocks = list(onsite)
@@ -67,7 +69,7 @@ def foreign_block(table: Table, law: DistanceLaw, label: str, dtype: jnp.dtype) 
     return jnp.diag(jnp.concatenate(shifts))
 
 
-def _neighbours(atom: int, groups: list[BondGroup], bond_vectors: list[jax.Array]) -> list[jax.Array]:
+def _neighbours(atom: int, groups: Sequence[BondGroup], bond_vectors: Sequence[jax.Array]) -> list[jax.Array]:
     """Vectors from an atom to its neighbours, group by group."""
     out = []
     for group, vector in zip(groups, bond_vectors, strict=True):
@@ -112,9 +114,9 @@ def boykin_terms(
     table: Table,
     law: DistanceLaw,
     labels: list[str],
-    groups: list[BondGroup],
-    hopping: list[jax.Array],
-    ideal_hopping: list[jax.Array],
+    groups: Sequence[BondGroup],
+    hopping: Sequence[jax.Array],
+    ideal_hopping: Sequence[jax.Array],
 ) -> list[jax.Array]:
     """On-site blocks (one an atom) with Boykin's diagonal shifts added; `ideal_hopping` holds V⁰ of every bond."""
     blocks = list(onsite)

@@ -14,13 +14,13 @@ from jax.typing import ArrayLike
 
 from bandjax import checks
 from bandjax.hamiltonian import strain
-from bandjax.hamiltonian.blocks import Blocks, exponents_of, hopping_block, onsite_block, spin_orbit_block
+from bandjax.hamiltonian.blocks import Blocks, hoppings, labelled_bonds, onsite_block, spin_orbit_block
 from bandjax.hamiltonian.composition import mixed_blocks, mixing_species
 from bandjax.hamiltonian.dangling import check_shift, raised
-from bandjax.hamiltonian.model import Model, Orbital, PerAtom, Topology, bond_group, per_atom
+from bandjax.hamiltonian.model import BondGroup, Model, Orbital, PerAtom, Topology, per_atom
 from bandjax.hamiltonian.slater_koster import angular_momentum
-from bandjax.materials import SHELLS, DistanceLaw, Table
-from bandjax.structure import find_bonds, site_labels
+from bandjax.materials import SHELLS, DistanceLaw, Table, TableSpec
+from bandjax.structure import find_bonds, site_fractions, site_labels
 
 
 def tight_binding(
@@ -78,7 +78,7 @@ def tight_binding(
             "pass `spin_orbit=False`."
         )
     if composition is None:
-        composition = _fractions_of(atoms)
+        composition = site_fractions(atoms)
     composition, potential = (None if x is None else jnp.asarray(x) for x in (composition, potential))
     dangling_shift = None if dangling_shift is None else jnp.asarray(dangling_shift)
     leaves = (positions, cell, composition, potential, dangling_shift, *table.values.values())
@@ -129,41 +129,42 @@ def _labelled_blocks(
 ) -> Blocks:
     """Blocks where each atom is what its label says."""
     dtype, labels = positions.dtype, site_labels(atoms)
-    neighbours: list[tuple[str, ...]] = [()] * len(atoms)
-    groups, vectors, hopping, ideal = [], [], [], []
-    for bond, i, j, shift in find_bonds(atoms, table.spec, may_miss=may_miss):
-        kind = table.spec.bonds.index(bond)
-        vector = positions[j] + jnp.asarray(shift, dtype) @ cell - positions[i]
-        exponents = exponents_of(table, kind, law)
-        block = jax.vmap(lambda d, kind=kind, n=exponents: hopping_block(table, kind, n, d))
-        groups.append(bond_group(kind, i, j, shift))
-        for a, b in zip((*i, *j), (*j, *i), strict=True):
-            neighbours[a] += (labels[b],)
-        vectors.append(vector)
-        hopping.append(block(vector))
-        if law is not None and law.onsite_form == "boykin2004":
-            direction = jnp.sign(vector) * (bond.length / np.sqrt(3))  # of the unstrained crystal, along the cubic axes
-            ideal.append(block(direction))
+    bonds = [
+        labelled_bonds(table, law, found, positions, cell) for found in find_bonds(atoms, table.spec, may_miss=may_miss)
+    ]
+    groups, vectors, hopping = zip(*bonds, strict=True) if bonds else ((), (), ())
 
     # each kind once, in an order that does not change from run to run: compiled programs stay the same
-    sites = [(label, tuple(sorted(around))) for label, around in zip(labels, neighbours, strict=True)]
+    sites = list(zip(labels, _neighbour_labels(table.spec, labels, groups), strict=True))
     own = {site: onsite_block(table, site[0], dtype, site[1]) for site in dict.fromkeys(sites)}
     onsite = [own[site] for site in sites]
     if law is not None and law.onsite_form == "niquet2009":
         onsite = strain.niquet_terms(onsite, table, law, labels, groups, vectors)
     if law is not None and law.onsite_form == "boykin2004":
+        ideal = [_unstrained(table, law, group, vector) for group, vector in zip(groups, vectors, strict=True)]
         onsite = strain.boykin_terms(onsite, table, law, labels, groups, hopping, ideal)
     coupling = None
     if spin_orbit:
         own = {site: spin_orbit_block(table, site[0], dtype, site[1]) for site in dict.fromkeys(sites)}
         coupling = per_atom([own[site] for site in sites])
-    return Blocks(tuple(groups), tuple(vectors), tuple(hopping), per_atom(onsite), coupling)
+    return Blocks(groups, vectors, hopping, per_atom(onsite), coupling)
 
 
-def _fractions_of(atoms: ase.Atoms) -> np.ndarray | None:
-    """The array "composition" of the structure; None without it, or where each site holds one species."""
-    composition = atoms.arrays.get("composition")
-    return None if composition is None or np.isin(composition, (0, 1)).all() else composition
+def _neighbour_labels(spec: TableSpec, labels: list[str], groups: tuple[BondGroup, ...]) -> list[tuple[str, ...]]:
+    """Labels around each atom, sorted, where its energies depend on them; () for all other atoms."""
+    shared = {entry[0] for entry in (*spec.onsite_by_neighbour, *spec.spin_orbit_by_neighbour)}
+    around: list[list[str]] = [[] for _ in labels]
+    for group in groups if shared else ():
+        for a, b in zip(group.i + group.j, group.j + group.i, strict=True):
+            if labels[a] in shared:
+                around[a].append(labels[b])
+    return [tuple(sorted(found)) for found in around]
+
+
+def _unstrained(table: Table, law: DistanceLaw, group: BondGroup, vectors: jax.Array) -> jax.Array:
+    """Hoppings of these bonds in the unstrained crystal, along the cubic axes."""
+    length = table.spec.bonds[group.kind].length
+    return hoppings(table, group.kind, law, jnp.sign(vectors) * (length / np.sqrt(3)))
 
 
 def _shifted(onsite: PerAtom, potential: jax.Array) -> PerAtom:

@@ -9,7 +9,7 @@ import numpy as np
 from bandjax.hamiltonian import Model
 from bandjax.photoemission import Instrument
 from bandjax.photoemission.kinematics import laboratory_rotation, wave_number
-from bandjax.photoemission.plan import band_shift, central_kz, laboratory_model
+from bandjax.photoemission.pixels import band_shift, central_kz, laboratory_model
 from bandjax.spectrum import bands, effective_masses
 
 

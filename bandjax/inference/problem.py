@@ -33,7 +33,7 @@ from bandjax.inference.parameters import Parameter, Transform, all_values, free_
 from bandjax.materials import Table
 from bandjax.photoemission import QUANTITIES, Instrument, Plan, arpes_image, plan_image, signal
 from bandjax.photoemission.matrix_elements import mirror_parities
-from bandjax.photoemission.plan import as_axes
+from bandjax.photoemission.plan import STACK_METHODS, as_axes
 from bandjax.units import FWHM_PER_SIGMA
 
 TURNING = {"azimuth", "incidence", "incidence_azimuth"}  # numbers that break the mirror symmetry of a plan
@@ -149,7 +149,7 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
     parts = []
     for index, (name, array) in enumerate(maps.items()):
         instrument = of_map(problem.instrument, name)
-        stack = problem.method in ("coherent", "incoherent")  # its one image keeps its matrix elements
+        stack = problem.method in STACK_METHODS  # its one image keeps its matrix elements
         if problem.weights is not None and not stack:
             instrument = dataclasses.replace(instrument, matrix_elements="free")
         likelihood = check_likelihood(of_map(problem.likelihood, name))

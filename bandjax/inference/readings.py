@@ -77,16 +77,18 @@ def read_layers(
 
     Args:
         result: A fit.
-        quantities: By name, differentiable functions of the values, e.g. {"Ge layers": layer_count}.
+        quantities: By name, functions of the values that JAX can differentiate, and map over draws, e.g.
+            {"Ge layers": layer_count}.
         whole: Whether the sentence says which whole number is meant; False for what is not counted, such as energies.
         posterior: Draws to take error and probability from; None: the Gaussian of the fit's covariance.
     """
+    transform = make_transform(result.problem.parameters)
     free = jnp.asarray([result.values[n] for n in result.names])
     out = []
     for name, quantity in quantities.items():
 
         def of(x: jax.Array, quantity: Quantity = quantity) -> jax.Array:
-            return jnp.asarray(quantity(_values(result, x)), x.dtype)
+            return jnp.asarray(quantity(all_values(transform, x)), x.dtype)
 
         value, slope = float(of(free)), np.asarray(jax.grad(of)(free))
         used = slope != 0
@@ -101,7 +103,7 @@ def read_layers(
             nearest = round(value)
             probability = float(np.diff(norm.cdf([nearest - 0.5, nearest + 0.5], value, max(error, 1e-12)))[0])
         else:
-            drawn = np.array([float(of(jnp.asarray(x))) for x in posterior.draws])
+            drawn = np.asarray(jax.jit(jax.vmap(of))(jnp.asarray(posterior.draws)), float)
             value, error = float(np.median(drawn)), float(drawn.std())
             nearest = round(value)
             probability = float(np.mean(np.round(drawn) == nearest))
@@ -140,8 +142,12 @@ def profile_band(
     x = np.array([result.values[n] for n in result.names])
     drawn = _gaussian_draws(x, result, rng) if posterior is None else posterior.draws
     drawn = np.clip(drawn, transform.lower, transform.upper)  # a Gaussian knows no bounds
-    of = jax.jit(jax.vmap(lambda x: jnp.asarray(profile(_values(result, x), depth))))
-    held = _without_loose(transform, x, profile, depth, result)
+
+    def at(x: jax.Array) -> jax.Array:
+        return jnp.asarray(profile(all_values(transform, x), depth))
+
+    of = jax.jit(jax.vmap(at))
+    held = _without_loose(transform, x, at)
     before = np.asarray(of(jnp.asarray([draw_from_prior(held, rng) for _ in range(PRIOR_DRAWS)])))
     after = np.asarray(of(jnp.asarray(drawn)))
     error, prior_error = after.std(axis=0), before.std(axis=0)
@@ -165,12 +171,10 @@ def profile_band(
     )
 
 
-def _without_loose(
-    transform: Transform, x: np.ndarray, profile: Any, depth: np.ndarray, result: FitResult
-) -> Transform:
+def _without_loose(transform: Transform, x: np.ndarray, profile: Callable[[jax.Array], jax.Array]) -> Transform:
     """The priors, with numbers that have none (a gain) held where the profile does not depend on them."""
     loose = ~np.isfinite(transform.sigma) & ~(np.isfinite(transform.lower) & np.isfinite(transform.upper))
-    slope = np.asarray(jax.jacfwd(lambda x: jnp.asarray(profile(_values(result, x), depth)))(jnp.asarray(x)))
+    slope = np.asarray(jax.jacfwd(profile)(jnp.asarray(x)))
     held = loose & (slope == 0).all(axis=0)
     sigma = np.where(held, 1e-9 * transform.scale, transform.sigma)
     return transform._replace(prior=np.where(held, x, transform.prior), sigma=sigma)
@@ -186,8 +190,3 @@ def _gaussian_draws(x: np.ndarray, result: FitResult, rng: np.random.Generator) 
         sigma, sigma
     )  # numbers of one size: gains and lattice constants differ by 1e7
     return x + sigma * rng.multivariate_normal(np.zeros(x.size), (correlation + correlation.T) / 2, PRIOR_DRAWS)
-
-
-def _values(result: FitResult, x: jax.Array) -> dict[str, Any]:
-    """All values, the free ones from `x`; tied ones follow."""
-    return all_values(make_transform(result.problem.parameters), x)

@@ -2,7 +2,8 @@
 
 from bandjax.photoemission.image import arpes_image, signal
 from bandjax.photoemission.instrument import QUANTITIES, Instrument, Quantity, check_instrument, half_width
-from bandjax.photoemission.plan import Axes, Plan, as_axes, plan_image
+from bandjax.photoemission.pixels import Axes, as_axes
+from bandjax.photoemission.plan import Plan, plan_image
 
 __all__ = [
     "QUANTITIES",

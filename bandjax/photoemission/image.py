@@ -22,17 +22,8 @@ from bandjax.photoemission import background as background_terms
 from bandjax.photoemission.instrument import Instrument, check_instrument, half_width
 from bandjax.photoemission.kinematics import wave_number
 from bandjax.photoemission.matrix_elements import mirror_parities, plane_wave_amplitude
-from bandjax.photoemission.plan import (
-    KERNEL_REACH,
-    Axes,
-    Plan,
-    band_shift,
-    central_kz,
-    check_plan,
-    laboratory_model,
-    lateral_momentum,
-    plan_image,
-)
+from bandjax.photoemission.pixels import Axes, band_shift, central_kz, laboratory_model, lateral_momentum
+from bandjax.photoemission.plan import KERNEL_REACH, Plan, check_plan, plan_image
 from bandjax.photoemission.resolution import fermi_dirac, gaussian_kernel, gaussian_matrix
 from bandjax.photoemission.stack import stack_spectrum
 from bandjax.spectrum import coherent_lorentzians, weighted_lorentzians

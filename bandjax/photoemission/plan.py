@@ -15,43 +15,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from bandjax import checks
-from bandjax.hamiltonian import Model, bloch_hamiltonian, find_layers, rotated
+from bandjax.hamiltonian import Model, bloch_hamiltonian, find_layers
 from bandjax.photoemission import kinematics
 from bandjax.photoemission.instrument import Instrument
 from bandjax.photoemission.matrix_elements import mirror_parities
+from bandjax.photoemission.pixels import (
+    Axes,
+    as_axes,
+    band_shift,
+    central_kz,
+    check_reachable,
+    laboratory_model,
+    lateral_momentum,
+)
 from bandjax.units import FWHM_PER_SIGMA
 
-METHODS = ("direct", "grid", "coherent", "incoherent")
-MOMENTUM_AXES = ("kx", "ky")
-ANGLE_AXES = ("angle", "deflector")
+STACK_METHODS = ("coherent", "incoherent")  # the others are for crystals
+METHODS = ("direct", "grid", *STACK_METHODS)
 LATERAL_PER_SIGMA = 1.6  # grid step in units of σ_k: the kernel's width is right to 1 %
 KERNEL_REACH = 3  # nodes on each side of a pixel that its momentum kernel takes
 BLEND_SHIFT = 0.05  # eV: largest shift of a band between two energies of the "direct" way; half of it is averaged away
 STEEPEST = 6.0  # eV Å: velocity assumed for that estimate
-
-
-@dataclasses.dataclass(frozen=True)
-class Axes:
-    """The pixel axes of an image: energy (E − E_F, eV) and at most two lateral axes and photon energies."""
-
-    energy: tuple[float, ...]
-    lateral: tuple[tuple[str, tuple[float, ...]], ...]
-    hv: tuple[float, ...] | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Axis names in the order of the image."""
-        return (("hv",) if self.hv else ()) + tuple(n for n, _ in self.lateral) + ("energy",)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the image."""
-        return ((len(self.hv),) if self.hv else ()) + tuple(len(v) for _, v in self.lateral) + (len(self.energy),)
-
-    @property
-    def in_angles(self) -> bool:
-        """Whether the lateral axes are emission angles."""
-        return any(n in ANGLE_AXES for n, _ in self.lateral)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,32 +57,7 @@ class Plan:
     folded_at: tuple[float, float, float] | None = None  # azimuth, incidence and its azimuth that `fold_x` holds for
     choices: tuple = ()  # "grid": the instrument's static choices that the nodes and folds hold for
     levels: tuple[int, int] | None = None
-    layers: tuple[int, ...] | None = None  # "coherent", "incoherent": layer of each atom, from the top
-
-
-def as_axes(axes: Mapping[str, object]) -> Axes:
-    """Axes from a mapping (or the coordinates of an xarray.DataArray) of one-dimensional arrays.
-
-    Raises:
-        ValueError: no `energy`, a name that is none of angle, deflector, kx, ky, hv, angles mixed with momenta, or
-            an axis that does not increase.
-    """
-    coordinates = getattr(axes, "coords", axes)
-    known = ("energy", *MOMENTUM_AXES, *ANGLE_AXES, "hv")
-    dims = getattr(axes, "dims", tuple(coordinates))
-    for name in dims:
-        checks.one_of("axes", name, known)
-        if np.size(coordinates[name]) > 1:
-            checks.increasing(str(name), coordinates[name])
-    if "energy" not in dims:
-        raise ValueError(
-            f"Argument `axes` must hold an axis 'energy', but holds {', '.join(map(str, dims)) or 'none'}."
-        )
-    values = {name: tuple(float(v) for v in np.asarray(coordinates[name]).ravel()) for name in dims}
-    lateral = tuple((n, values[n]) for n in ("ky", "kx", "deflector", "angle") if n in values)
-    if len({n in ANGLE_AXES for n, _ in lateral}) > 1:
-        raise ValueError(f"Argument `axes` must hold angles or momenta, but mixes {', '.join(n for n, _ in lateral)}.")
-    return Axes(values["energy"], lateral, values.get("hv"))
+    layers: tuple[int, ...] | None = None  # STACK_METHODS: layer of each atom, from the top
 
 
 def plan_image(
@@ -134,12 +93,12 @@ def plan_image(
     """
     checks.one_of("method", method, METHODS)
     axes = axes if isinstance(axes, Axes) else as_axes(axes)
-    _check_reachable(instrument, axes)
+    check_reachable(instrument, axes)
     energy = np.array(axes.energy)
     padded = _padded(energy, float(instrument.fwhm_energy))
     if kz_points is None:
         kz_points = 1 if _period(laboratory_model(model, instrument)) is None else 15
-    if method in ("coherent", "incoherent"):
+    if method in STACK_METHODS:
         if model.topology.periodic[2] or window is not None:
             raise ValueError(
                 f"Argument `method` may be {method!r} for a stack that is not periodic along its third lattice vector, "
@@ -152,26 +111,6 @@ def plan_image(
     else:
         plan = _grid(model, instrument, axes, padded, kz_points, kz_reach, turning)
     return plan if window is None else dataclasses.replace(plan, levels=_levels(model, instrument, plan, window))
-
-
-def _check_reachable(instrument: Instrument, axes: Axes) -> None:
-    """Raise ValueError unless electrons of the lowest energy leave the crystal with every parallel wave vector."""
-    hv = min(axes.hv) if axes.hv else float(instrument.photon_energy)
-    kinetic = hv - float(instrument.work_function) + axes.energy[0]
-    if kinetic <= 0:
-        raise ValueError(
-            f"Argument `photon_energy` must exceed work function and binding energy, "
-            f"but leaves {kinetic:.3f} eV of kinetic energy."
-        )
-    if axes.in_angles:
-        return
-    q, longest = band_shift(instrument, jnp.asarray(hv)), float(kinematics.wave_number(kinetic))
-    reach = {n: max(abs(v + float(q[MOMENTUM_AXES.index(n)])) for v in values) for n, values in axes.lateral}
-    if (largest := float(np.linalg.norm(list(reach.values())))) >= longest:
-        raise ValueError(
-            f"Axes {', '.join(reach)} must stay below the wave number of the slowest electrons, {longest:.3f} 1/Å, "
-            f"but reach {largest:.3f} (photon momentum included)."
-        )
 
 
 def _padded(energy: np.ndarray, fwhm: float) -> tuple[float, ...]:
@@ -205,55 +144,6 @@ def _blend_nodes(instrument: Instrument, axes: Axes, kz_points: int) -> tuple[fl
         intervals = max(intervals, float(np.abs(np.diff(kz, axis=0)).max()) * per_moved)
     count = 1 + int(np.ceil(intervals))
     return tuple(float(e) for e in (np.linspace(low, high, count) if count > 1 else [(low + high) / 2]))
-
-
-def lateral_momentum(
-    instrument: Instrument, axes: Axes, energy: jax.Array, hv: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Wave vectors along the surface of every direction at one energy: outside (direction, 2), and of the band."""
-    kinetic = hv - instrument.work_function + energy
-    q = band_shift(instrument, hv)[:2]
-    grids = dict(
-        zip(
-            [n for n, _ in axes.lateral],
-            jnp.meshgrid(*[jnp.array(v) for _, v in axes.lateral], indexing="ij"),
-            strict=True,
-        )
-    )
-    flat = {n: g.ravel() for n, g in grids.items()}
-    zero = jnp.zeros(1)
-    if axes.in_angles:
-        outside = kinematics.emission_momentum(
-            kinetic, flat.get("angle", zero), flat.get("deflector", zero), instrument.polar, instrument.tilt
-        )
-        return outside, outside - q + jnp.array(instrument.origin)
-    kx = flat.get("kx", zero)
-    tilted = (
-        -jnp.sin(jnp.deg2rad(instrument.tilt)) * jnp.sqrt(kinematics.wave_number(kinetic) ** 2 - (kx + q[0]) ** 2)
-        - q[1]
-    )
-    inside = jnp.stack(jnp.broadcast_arrays(kx, flat.get("ky", tilted)), axis=-1)
-    return inside + q, inside + jnp.array(instrument.origin)
-
-
-def band_shift(instrument: Instrument, hv: jax.Array) -> jax.Array:
-    """The photon's momentum in the laboratory frame, or zero where it is not subtracted."""
-    if not instrument.photon_momentum:
-        return jnp.zeros(3, jnp.result_type(hv, 1.0))
-    return kinematics.photon_momentum(hv, instrument.incidence, instrument.incidence_azimuth)
-
-
-def central_kz(instrument: Instrument, outside: jax.Array, energy: jax.Array, hv: jax.Array) -> jax.Array:
-    """k_z of the band for electrons with the parallel wave vector `outside` (…, 2)."""
-    kinetic = hv - instrument.work_function + energy
-    inside = kinematics.perpendicular_momentum(kinetic, outside, instrument.inner_potential)
-    return inside - band_shift(instrument, hv)[2]
-
-
-def laboratory_model(model: Model, instrument: Instrument) -> Model:
-    """The model in the laboratory axes."""
-    rotation = jnp.asarray(kinematics.laboratory_rotation(instrument.surface, instrument.slit), model.dtype)
-    return rotated(model, kinematics.azimuth_rotation(instrument.azimuth).astype(model.dtype) @ rotation)
 
 
 def _grid(

@@ -51,8 +51,7 @@ def stack_spectrum(
     rows = layer_rows(lab, layers)
     h = layered_hamiltonian(lab, jnp.concatenate([lateral, jnp.zeros(1, lab.dtype)]), layers)
     depth = depth_below_surface(lab.positions)
-    orbitals = lab.topology.orbitals
-    crystal = np.array([orbitals[first].site != HYDROGEN for first in lab.topology.first_orbital])
+    crystal = np.array([site != HYDROGEN for site in lab.topology.sites()])
     scale = _atoms_of_cell(lab) / jnp.exp(-depth / instrument.escape_depth)[crystal].sum()
     depth = jnp.where(rows >= 0, depth[lab.topology.atom_of()][rows], 0.0)
     element, share = _elements(lab, instrument, layers, lateral, kz, hv)

@@ -129,16 +129,16 @@ def pays(model: Model, expansion: Expansion, vectors: int) -> bool:
 
 def choose(
     model: Model, k: jax.Array, eta: ArrayLike, sigma: float | None, expansion: Expansion | None, vectors: int
-) -> str:
-    """What method "auto" is where both "eigh" and "chebyshev" would do."""
+) -> tuple[str, Expansion | None]:
+    """What method "auto" is where both "eigh" and "chebyshev" would do, and the expansion, made where that tells."""
     if sigma is not None:
-        return "chebyshev"
+        return "chebyshev", expansion
     if expansion is None:
         least = Expansion(0.0, 0.0, 100)
         if not checks.is_concrete((model, k, eta)) or not pays(model, least, vectors):
-            return "eigh"
+            return "eigh", None
         expansion = chebyshev_expansion(model, eta=eta, k=k)
-    return "chebyshev" if pays(model, expansion, vectors) else "eigh"
+    return "chebyshev" if pays(model, expansion, vectors) else "eigh", expansion
 
 
 def series_of(

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from bandjax.hamiltonian import SparseHamiltonian, sparse
+from bandjax.spectrum.lorentzians import once_only
 
 
 def chebyshev_moments(h: SparseHamiltonian, phase: jax.Array, x: jax.Array, count: int) -> jax.Array:
@@ -44,7 +45,7 @@ def _moments(count: int, h: SparseHamiltonian, phase: jax.Array, x: jax.Array) -
 def _moments_jvp(count: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     h, phase, x = primals
     dh, dphase, dx = tangents
-    h, phase, x = _once((h, phase, x))
+    h, phase, x = once_only((h, phase, x))
     moments, last = _recursion(count, h, phase, x)
     arrays, rebuild = _without_integers(h)
 
@@ -136,15 +137,3 @@ def _linear(forward: Callable, backward: Callable, x: Any) -> jax.Array:
         symmetric=True,
     )
     return solved[1]
-
-
-@jax.custom_jvp
-def _once(x: Any) -> Any:
-    return x
-
-
-@_once.defjvp
-def _refuse(primals: Any, tangents: Any) -> Any:
-    raise TypeError(
-        "A spectral function by method 'chebyshev' has a first derivative only, but a second one is asked for."
-    )

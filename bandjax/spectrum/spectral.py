@@ -102,7 +102,6 @@ def spectral_function(
         raise ValueError(f"Argument `energy` must have shape (energy,), but has shape {energy.shape}.")
     if amplitude is not None and resolve is not None:
         raise ValueError(f"Argument `resolve` must be None where an amplitude is given, but is {resolve!r}.")
-    x, gamma = shifted_energies(model, energy, eta, self_energy)
     if amplitude is not None:
         amplitude = jnp.asarray(amplitude)
         checks.shape_is("amplitude", amplitude, (np.shape(k)[0], model.n_orbital))
@@ -121,7 +120,7 @@ def spectral_function(
             method = "layered"
         else:
             count = 1 if amplitude is not None else model.n_orbital
-            method = choose(model, k, eta, sigma, expansion, count)
+            method, expansion = choose(model, k, eta, sigma, expansion, count)
     if method == "layered" and model.topology.periodic[2]:
         raise ValueError("A model must not repeat along its third lattice vector for method 'layered', but does.")
     if method != "layered" and substrate is not None:
@@ -140,6 +139,7 @@ def spectral_function(
         return resolved_spectra(
             model, k, series, expansion, amplitude, None if resolve is None else owner, key, samples, budget, mesh
         )
+    x, gamma = shifted_energies(model, energy, eta, self_energy)
     if method == "layered":
         return _layered(model, k, x, gamma, amplitude, resolve, layers, substrate, budget, mesh)
     refuse_large(model, budget)

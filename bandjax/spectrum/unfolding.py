@@ -88,7 +88,7 @@ def unfolded_spectral_function(
     bloch = _bloch(model, primitive)
     vectors = len(bloch.owner)
     if method == "auto":
-        method = choose(model, k, eta, sigma, expansion, vectors)
+        method, expansion = choose(model, k, eta, sigma, expansion, vectors)
     if method == "eigh" and sigma is not None:
         raise ValueError("Argument `sigma` must be None for method 'eigh', whose lines are Lorentzians of `eta`.")
     if method == "chebyshev":

@@ -1,11 +1,12 @@
 """What the sample is: crystals, stacks and alloys as `ase.Atoms`, which atoms bond, and potentials on them."""
 
+from bandjax.materials import HYDROGEN
 from bandjax.structure.alloy import alloy
 from bandjax.structure.crystal import cubic_lattice, graphene, square_lattice, zincblende
 from bandjax.structure.environment import DESCRIPTORS, Environment, electronegativity, environment
 from bandjax.structure.growth import erf_profile, stack_positions
 from bandjax.structure.keating import ForceField, keating
-from bandjax.structure.neighbours import HYDROGEN, find_bonds, find_mixed_bonds, site_labels
+from bandjax.structure.neighbours import Bonds, find_bonds, find_mixed_bonds, site_fractions, site_labels
 from bandjax.structure.potential import depth_below_surface, exponential_potential, linear_potential
 from bandjax.structure.relax import Relaxed, relax
 from bandjax.structure.rough import island, stepped
@@ -15,6 +16,7 @@ from bandjax.structure.stacks import graded, slab, superlattice
 __all__ = [
     "DESCRIPTORS",
     "HYDROGEN",
+    "Bonds",
     "Environment",
     "ForceField",
     "Relaxed",
@@ -35,6 +37,7 @@ __all__ = [
     "keating",
     "linear_potential",
     "relax",
+    "site_fractions",
     "site_labels",
     "slab",
     "square_lattice",

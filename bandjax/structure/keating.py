@@ -30,7 +30,7 @@ from jax.typing import ArrayLike
 from bandjax import checks
 from bandjax.materials import Elastic
 from bandjax.structure.growth import pair_of
-from bandjax.structure.neighbours import find_network
+from bandjax.structure.neighbours import find_network, site_fractions
 from bandjax.units import GIGAPASCAL
 
 
@@ -142,8 +142,7 @@ def species_weights(
             raise ValueError(f"Every atom must be one of {', '.join(species)}, but atom {at} is {symbol}.")
     labels = np.array([[float(symbol == s) for s in species] for symbol in symbols])
     if composition is None:
-        fractions = atoms.arrays.get("composition")
-        composition = None if fractions is None or np.isin(fractions, (0, 1)).all() else fractions
+        composition = site_fractions(atoms)
     if composition is None or mixing[0] == mixing[1]:
         return labels
     checks.shape_is("composition", composition, (len(atoms),))

@@ -4,13 +4,12 @@ import ase
 import ase.neighborlist
 import numpy as np
 
-from bandjax.materials import Bond, TableSpec
+from bandjax.materials import HYDROGEN, Bond, TableSpec
 
 CLOSEST = 1.0  # Å; no two atoms of a solid are nearer
 ALLOW = "; a number for `dangling_shift` allows fewer"
 STRETCH = 0.15  # a pair bonds when its distance is within ±15 % of the bond's reference length: strains of a few
 # per cent pass, the second neighbours of every lattice here (≥ 41 % farther) do not
-HYDROGEN = "H"
 STRETCH_OF_SHELLS = (
     0.05  # where a table lists several lengths for one pair, unlisted neighbours may lie between them or
 )
@@ -20,6 +19,12 @@ STRETCH_OF_SHELLS = (
 def site_labels(atoms: ase.Atoms) -> list[str]:
     """The table's label of each atom: `atoms.arrays["site"]`, or else its chemical symbol."""
     return [str(s) for s in atoms.arrays.get("site", atoms.get_chemical_symbols())]
+
+
+def site_fractions(atoms: ase.Atoms) -> np.ndarray | None:
+    """The array "composition" of the structure, (atom,); None without it, or where each site holds one species."""
+    composition = atoms.arrays.get("composition")
+    return None if composition is None or np.isin(composition, (0, 1)).all() else composition
 
 
 def known_labels(atoms: ase.Atoms, spec: TableSpec) -> list[str]:

@@ -21,6 +21,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bandjax import checks
+from bandjax.materials import HYDROGEN
 from bandjax.structure.keating import (
     ForceField,
     Network,
@@ -145,7 +146,7 @@ def _hosts(atoms: ase.Atoms) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: a hydrogen atom is bound to none, or there is nothing but hydrogen.
     """
-    hydrogen = np.flatnonzero(atoms.symbols == "H")
+    hydrogen = np.flatnonzero(atoms.symbols == HYDROGEN)
     heavy = np.setdiff1d(np.arange(len(atoms)), hydrogen)
     if not heavy.size:
         raise ValueError(

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import erfc
 
 from bandjax import checks
+from bandjax.materials import HYDROGEN
 from bandjax.structure.growth import pair_of
 
 
@@ -138,7 +139,7 @@ def _repeated(
             )
     pair = pair_of(materials)
     for at, symbol in enumerate(stack.get_chemical_symbols()):
-        if symbol not in {*pair.mixing, pair.common, "H"}:
+        if symbol not in {*pair.mixing, pair.common, HYDROGEN}:
             raise ValueError(f"Argument `stack` must consist of {' and '.join(materials)}, but atom {at} is {symbol}.")
     total = _monolayers(stack)
     if not 1 <= interface < total:
@@ -150,7 +151,7 @@ def _repeated(
 
 
 def _monolayers(stack: ase.Atoms) -> int:
-    return int(stack.arrays["layer"][~(stack.symbols == "H")].max()) + 1
+    return int(stack.arrays["layer"][~(stack.symbols == HYDROGEN)].max()) + 1
 
 
 def _composition_of(stack: ase.Atoms, layer: int, materials: tuple[str, str]) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bandjax import checks
+from bandjax.materials import HYDROGEN
 from bandjax.structure.growth import in_plane_constant, pair_of, stack_positions
 from bandjax.structure.oriented import SURFACES, oriented_stack
 
@@ -109,7 +110,7 @@ def graded(
         symbols[1::2] = pair.common
     layer = np.arange(len(symbols))
     if hydrogen is not None:
-        symbols = np.concatenate([symbols, ["H"] * 4])
+        symbols = np.concatenate([symbols, [HYDROGEN] * 4])
         layer = np.concatenate([layer, [-1, -1, len(layer), len(layer)]])
         fraction = np.concatenate([fraction, np.zeros(4)])
     atoms = ase.Atoms(

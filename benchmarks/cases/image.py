@@ -16,7 +16,7 @@ from bandjax.hamiltonian import tight_binding
 from bandjax.materials import load_parameters
 from bandjax.photoemission import Instrument, Plan, arpes_image, plan_image
 from bandjax.photoemission.matrix_elements import plane_wave_amplitude
-from bandjax.photoemission.plan import band_shift, central_kz, laboratory_model, lateral_momentum
+from bandjax.photoemission.pixels import band_shift, central_kz, laboratory_model, lateral_momentum
 from bandjax.spectrum import spectral_function
 from bandjax.structure import zincblende
 from bandjax.units import BOLTZMANN, FWHM_PER_SIGMA
