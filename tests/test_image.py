@@ -314,8 +314,12 @@ def test_gradient_of_an_image(method, matrix_elements):
     gradient = jax.jit(jax.grad(total))(values)
     total = jax.jit(total)
     of_plane_waves = {"amplitude_s", "amplitude_lower", "amplitude_excited"}
-    idle = {"amplitude_d"} | (of_plane_waves if matrix_elements == "uniform" else set())
-    assert all(gradient[name] == 0 for name in idle)  # no d orbitals, and amplitudes of plane waves only
+    idle = {"amplitude_d", "amplitude_s_second", "amplitude_p_second"} | (
+        of_plane_waves if matrix_elements == "uniform" else set()
+    )
+    assert all(
+        gradient[name] == 0 for name in idle
+    )  # no d orbitals, no mixing species, and amplitudes of plane waves only
     for name, value in values.items():
         if name in idle:
             continue

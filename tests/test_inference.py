@@ -349,6 +349,27 @@ def test_joint_fit_shares_and_separates():
     assert set(joint.maps) == {"cold", "warm"}
 
 
+def test_maps_of_different_crystals_share_what_has_one_name():
+    """The same table stretched: the second map is told from its own model, the hoppings from both."""
+    table, atoms, instrument, parameters, options = square_problem()
+    wide = atoms.copy()
+    wide.set_cell(atoms.cell * 1.04, scale_atoms=True)
+    models = {
+        name: bj.table_model(crystal, table, spin_orbit=False) for name, crystal in (("narrow", atoms), ("wide", wide))
+    }
+    maps = {name: simulate(crystal, table, instrument, 1) for name, crystal in (("narrow", atoms), ("wide", wide))}
+    assert np.abs(maps["narrow"] - maps["wide"]).max() > 20  # counts: the maps do differ
+    found = bj.fit(maps, bj.Problem(models, parameters, instrument, **options), bootstrap_draws=0)
+    for name in ("t", "t'"):
+        assert abs(found.values[name] - float(table[name])) < 4 * found.errors[name]
+    assert all(0.8 < m.tests.reduced_chi2 < 1.2 for m in found.maps.values())
+    assert found.model("wide").cell[0, 0] == pytest.approx(1.04 * found.model().cell[0, 0])
+    with pytest.raises(
+        ValueError, match=r"`model_of` must have one entry for each map \(narrow, wide\), but has narrow"
+    ):
+        bj.fit(maps, bj.Problem({"narrow": models["narrow"]}, parameters, instrument, **options))
+
+
 @pytest.mark.slow
 def test_masked_pixels_do_not_matter():
     table, atoms, instrument, parameters, options = square_problem()

@@ -186,7 +186,9 @@ def test_partial_waves(dipole):
         kinds = [("C", *key) for key in HARMONICS if key[0] == shell]
         waves = np.ones((1, len(unit))) if shell == "p" else unit.T  # of order l − 1, not normalised
         without, plain, double = (
-            jax.vmap(lambda k, x=x: transition_amplitudes(kinds, "C", field, dipole, k, x))(jnp.array(size * unit))
+            jax.vmap(lambda k, x=x, kinds=kinds: transition_amplitudes(kinds, "C", field, dipole, k, x))(
+                jnp.array(size * unit)
+            )
             for x in (0.0, 1.0, 2.0)
         )
         scale = np.abs(plain).max()
@@ -195,6 +197,21 @@ def test_partial_waves(dipole):
         shares = (waves * area) @ change / ((waves**2) @ area)[:, None]
         np.testing.assert_allclose(waves.T @ shares, change, atol=1e-12 * scale)
         assert np.abs(change).max() > 1e-3 * scale
+
+
+def test_factors_of_the_second_species():
+    """Of a pure second species they are what the factors of the shells are; of a pure first species they do nothing."""
+    table, atoms = load_parameters(("Si", "Ge"), "vogl1983"), zincblende("Si", a=SI)
+    k = jnp.array([0.4, -0.3, 4.6])
+    first, second = (tight_binding(atoms, table, composition=jnp.full(2, c), spin_orbit=False) for c in (0.0, 1.0))
+    shells = light().replace(amplitude_s=0.6, amplitude_p_second=-0.5)
+    own = light().replace(amplitude_s_second=0.6, amplitude_p_second=-0.5)
+    plain, changed = (plane_wave_amplitude(second, i, k) for i in (light(), own))
+    p = np.array([o.shell == "p" for o in second.topology.orbitals])
+    np.testing.assert_allclose(changed[:, p], -0.5 * plain[:, p], rtol=1e-12)
+    np.testing.assert_allclose(changed, plane_wave_amplitude(second, shells, k), rtol=1e-12)
+    np.testing.assert_array_equal(*(plane_wave_amplitude(first, i, k) for i in (light(), own)))
+    assert np.abs(plain[:, p]).max() > 1e-4
 
 
 # --- selection rules

@@ -54,10 +54,20 @@ QUANTITIES: dict[str, Quantity] = {
     "amplitude_s": Quantity("1", -10.0, 10.0, 0.3, "factor on the amplitude of s orbitals (plane_wave), p being 1"),
     "amplitude_d": Quantity("1", -10.0, 10.0, 0.3, "factor on the amplitude of d orbitals (plane_wave), p being 1"),
     "amplitude_lower": Quantity(
-        "1", -10.0, 10.0, 0.3, "factor on the partial wave l − 1 of what p and d orbitals emit (plane_wave), l + 1 being 1"
+        "1",
+        -10.0,
+        10.0,
+        0.3,
+        "factor on the partial wave l − 1 of what p and d orbitals emit (plane_wave), l + 1 being 1",
     ),
     "amplitude_excited": Quantity(
         "1", -10.0, 10.0, 0.3, "factor on the amplitude of s* orbitals (plane_wave), p being 1"
+    ),
+    "amplitude_s_second": Quantity(
+        "1", -10.0, 10.0, 0.3, "further factor on s of the second of two species that mix (plane_wave)"
+    ),
+    "amplitude_p_second": Quantity(
+        "1", -10.0, 10.0, 0.3, "further factor on p of the second of two species that mix (plane_wave)"
     ),
     "gain": Quantity("counts", 0.0, _INF, _INF, "counts per 1/eV of the spectral function"),
     "background": Quantity("counts", 0.0, _INF, _INF, "constant background"),
@@ -110,6 +120,8 @@ class Instrument:
     amplitude_d: Any = 1.0
     amplitude_lower: Any = 1.0
     amplitude_excited: Any = 1.0
+    amplitude_s_second: Any = 1.0
+    amplitude_p_second: Any = 1.0
     gain: Any = 100.0
     background: Any = 0.0
     background_linear: Any = 0.0

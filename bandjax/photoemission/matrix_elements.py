@@ -23,7 +23,9 @@ is a sum of the partial waves l − 1 and l + 1 of the final state,
 
 in which the form decides on the radial numbers a₋ and a₊ only. They are taken up by numbers of the instrument which may
 be fitted: `amplitude_lower`, a factor on a₋, and `amplitude_s`, `amplitude_d` and `amplitude_excited`, factors on what s,
-d and s* orbitals emit, those of p being 1. Not covered: scattering of the final state (phase
+d and s* orbitals emit, those of p being 1; where two species mix, `amplitude_s_second` and `amplitude_p_second` are further
+factors on s and p of the second (at 74 eV p of Si and Ge have one sign in the length form, opposite ones in the velocity form: a node of
+the transform lies between them). Not covered: scattering of the final state (phase
 shifts, diffraction, circular dichroism that comes from it), the change of the field at the surface, r_o in the length
 form, and the sign of s* against s, which tables leave open (here all radial functions are positive).
 
@@ -99,7 +101,12 @@ def kind_amplitudes(lab: Model, instrument: Instrument, k: jax.Array) -> jax.Arr
         kinds, lab.topology.material, field, instrument.dipole, k.astype(lab.dtype), lower
     ).conj()
     factor = {"s": instrument.amplitude_s, "d": instrument.amplitude_d, "s*": instrument.amplitude_excited}
-    return of_kind * jnp.stack([jnp.asarray(factor.get(shell, 1.0), lab.dtype) for _, shell, _ in kinds])
+    of_second = {"s": instrument.amplitude_s_second, "p": instrument.amplitude_p_second}
+    second = lab.topology.mixing[1] if lab.topology.mixing else None
+    factors = [
+        factor.get(shell, 1.0) * (of_second.get(shell, 1.0) if site == second else 1.0) for site, shell, _ in kinds
+    ]
+    return of_kind * jnp.stack([jnp.asarray(f, lab.dtype) for f in factors])
 
 
 def mirror_parities(orbitals: tuple[Orbital, ...]) -> np.ndarray:
