@@ -12,7 +12,7 @@ where the fit has a width that grows with |E − E_F| and a linear background. W
 1. bulk bands of both crystals near Γ (here those of the model that makes the data; in life first principles or a map):
    the fitted table's energies are moved to them within priors, the gap included;
 2. cuts of a bare crystal and of two stacks whose layers are known (by X-rays, say), in one fit that shares table and
-   matrix elements: radial factors of s, p, s* and of the second species, widths, inner potential, band offset;
+   matrix elements: radial factors of s, p, d, s* and of the second species, widths, inner potential, band offset;
 3. each unknown stack: fraction, interfaces, lattice constant and nuisances, with the rest held near the calibration.
 
 Escape depth is known; interfaces are drawn from the prior of the fit; surfaces have their dangling bonds raised. The
@@ -46,7 +46,7 @@ SILICON = 5.431  # Å
 SPACING = SILICON / 4  # Å between monolayers
 BAND_ERROR = 0.05  # eV, of a valence band in the window that the table is brought to
 DEEPER = 20  # times larger error of bands below the window
-MATRIX_ELEMENTS = ("amplitude_s", "amplitude_lower", "amplitude_excited", "amplitude_s_second", "amplitude_p_second")
+FACTORS = ("amplitude_s", "amplitude_lower", "amplitude_excited", "amplitude_s_second", "amplitude_p_second")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,10 +153,11 @@ def bring_to_bands(element: str, config: Config) -> tuple[dict[str, float], dict
     return dict(zip((f"{element}.{n}" for n in names), found.tolist(), strict=True)), report
 
 
-def nuisances(instrument: bj.Instrument, *, radial: float) -> dict[str, bj.Parameter]:
+def nuisances(table: bj.Table, instrument: bj.Instrument, *, radial: float) -> dict[str, bj.Parameter]:
     """Numbers of the instrument around what it holds, the factors of the matrix elements within `radial`."""
+    d = ("amplitude_d",) if any("d" in shells for _, shells in table.spec.orbitals) else ()
     widths = {"eta": 0.05, "eta_linear": 0.03, "background_linear": 2.0, "fermi_energy": 0.1, "inner_potential": 1.0}
-    widths |= {"gain": 0.5 * float(instrument.gain)} | dict.fromkeys(MATRIX_ELEMENTS, radial)
+    widths |= {"gain": 0.5 * float(instrument.gain)} | dict.fromkeys((*FACTORS, *d), radial)
     out = bj.instrument_parameters(instrument, widths)
     return out | {"background": bj.Parameter(max(float(instrument.background), 0.3), 0.2, sigma=3.0)}
 
@@ -215,7 +216,7 @@ class Study:
         silicon = silicon.replace(**{n: energies[f"Si.{n}"] for n in silicon.energies if f"Si.{n}" in energies})
         start = self.common.replace(fermi_energy=self.valence_top(silicon) + 0.1)
         start = start.replace(gain=self.gain(ours(known["bare"]), start))
-        shared = nuisances(start, radial=1.0)
+        shared = nuisances(self.table, start, radial=1.0)
         own = {n: shared.pop(n) for n in ("fermi_energy", "gain", "background")}  # each map has its own
         parameters = shared | {f"{m}.{n}": p for m in known for n, p in own.items()}
         parameters |= {n: bj.Parameter(v, sigma=config.loose * max(abs(v), 1.0)) for n, v in energies.items()}
@@ -238,7 +239,7 @@ class Study:
         """Of an unknown stack."""
         held = calibration["instrument"]
         start = self.common.replace(**held | {"eta": max(held["eta"], 0.02)})
-        parameters = dict(self.latent) | nuisances(start, radial=0.05)
+        parameters = dict(self.latent) | nuisances(self.table, start, radial=0.05)
         parameters["SiGe.offset"] = bj.Parameter(calibration["offset"], sigma=0.05)
         ours = self.model(self.table.replace(**calibration["energies"]))
         return bj.Problem(
