@@ -24,6 +24,7 @@ from bandjax.learning.family import (
     draw_values,
     standardised,
 )
+from bandjax.learning.noise import poisson
 from bandjax.photoemission import QUANTITIES, Axes, Plan, signal
 from bandjax.photoemission.plan import laboratory_model
 from bandjax.units import FWHM_PER_SIGMA
@@ -148,7 +149,7 @@ def expose(family: Family, key: jax.Array, clean: Clean) -> Images:
         mask = visible * (jax.random.uniform(keys[5], visible.shape, dtype) >= dead)
         bright = jnp.sum(mask * c.signal) / mask.sum()
         gain, background = wanted * (1 - part) / bright, wanted * part
-        counts = mask * jax.random.poisson(keys[6], jnp.maximum(gain * c.signal + background, 0)).astype(dtype)
+        counts = mask * poisson(keys[6], jnp.maximum(gain * c.signal + background, 0))
         level = mean_counts(counts, mask)
         latent = standardised(family, c.values, gain, background, level)
         return Images(latent, counts, mask, c.kx, c.energy, c.photon_energy, c.fwhm_energy)
