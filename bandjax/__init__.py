@@ -70,25 +70,44 @@ from bandjax.structure import (
 
 __version__ = "0.1.0"
 
+_LEARNED = {  # name -> module; these need Flax, which would double the time of `import bandjax`
+    "Inversion": "closed_loop", "Reverse": "weights", "buried_sige": "family", "draw_images": "images", "invert": "closed_loop",
+    "load_reverse": "weights",
+}  # fmt: skip
+
+
+def __getattr__(name: str):
+    """The learned part, imported when it is first asked for."""
+    if name not in _LEARNED:
+        raise AttributeError(f"module 'bandjax' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"bandjax.learning.{_LEARNED[name]}"), name)
+
+
 __all__ = [
     "DESCRIPTORS",
     "FitResult",
     "FreeWeights",
     "Instrument",
+    "Inversion",
     "Known",
     "Likelihood",
     "Model",
     "Parameter",
     "Problem",
+    "Reverse",
     "Table",
     "alloy",
     "arpes_image",
     "bands",
     "buried_layer",
+    "buried_sige",
     "chebyshev_expansion",
     "cubic_lattice",
     "density_of_states",
     "depth_below_surface",
+    "draw_images",
     "effective_masses",
     "environment",
     "erf_profile",
@@ -100,6 +119,7 @@ __all__ = [
     "graded",
     "graphene",
     "instrument_parameters",
+    "invert",
     "island",
     "k_path",
     "keating",
@@ -108,6 +128,7 @@ __all__ = [
     "linear_potential",
     "list_parameters",
     "load_parameters",
+    "load_reverse",
     "load_table",
     "plan_image",
     "profile_band",
