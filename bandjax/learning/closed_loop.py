@@ -17,6 +17,7 @@ import xarray as xr
 from bandjax.inference import FitResult, Problem, fit
 from bandjax.inference.descent import Progress
 from bandjax.inference.likelihood import SMALLEST_MEAN
+from bandjax.inference.uncertainty import residual_tests
 from bandjax.learning.cache import single_precision
 from bandjax.learning.family import Family, exposure_parameters, physical
 from bandjax.learning.images import mean_counts
@@ -154,23 +155,34 @@ def problem_of(image: xr.DataArray, family: Family, level: float) -> Problem:
 def residual_test(result: FitResult) -> tuple[float, list[str]]:
     """By how many standard deviations the worst of χ² and the neighbours' correlations exceeds noise, and why."""
     found = result.maps["map"]
-    mean = np.maximum(found.model.values, SMALLEST_MEAN)
-    fitted = np.isfinite(found.data.values)
-    residual = found.residual.values[fitted]
-    count = residual.size - len(result.names)
-    # the variance of Pearson's χ² of Poisson counts is Σ (2 + 1/μ)
-    excess = ((residual**2).sum() - count) / np.sqrt((2 + 1 / mean[fitted]).sum())
-    tests = {"χ²": float(excess)}
-    axes = [str(d) for d in found.data.dims]
-    for name, correlation in zip(axes, found.tests.correlation, strict=True):
-        tests[f"the correlation of neighbours along {name}"] = correlation * np.sqrt(residual.size)
-    worst = max(tests, key=lambda name: tests[name])
+    tests = misfits(found.data.values, found.model.values, len(result.names))
+    named = dict(
+        zip(("χ²", *(f"the correlation of neighbours along {d}" for d in found.data.dims)), tests, strict=True)
+    )
     words = [
         f"{name[0].upper()}{name[1:]} exceeds that of noise by {value:.1f} standard deviations."
-        for name, value in tests.items()
+        for name, value in named.items()
         if value > MISFIT
     ]
-    return float(tests[worst]), words
+    return max(tests), words
+
+
+def misfits(data: np.ndarray, model: np.ndarray, parameters: int) -> tuple[float, ...]:
+    """Excess of Pearson's χ² and of the correlations of neighbours along each axis, in standard deviations of noise.
+
+    The variance of χ² of Poisson counts is Σ (2 + 1/μ), that of a correlation one over the number of pixels.
+
+    Args:
+        data: Counts, NaN where a pixel is not fitted.
+        model: Mean counts.
+        parameters: How many were fitted.
+    """
+    fitted, mean = np.isfinite(data), np.maximum(model, SMALLEST_MEAN)
+    residual = np.where(fitted, data - mean, 0.0) / np.sqrt(mean)
+    tests = residual_tests(residual, fitted, np.zeros_like(fitted), parameters, residual)
+    excess = (residual**2).sum() - (fitted.sum() - parameters)
+    chi2 = float(excess / np.sqrt((2 + 1 / mean[fitted]).sum()))
+    return (chi2, *(c * float(np.sqrt(fitted.sum())) for c in tests.correlation))
 
 
 def explanations_of(result: FitResult) -> tuple[tuple[float, dict[str, float]], ...]:
