@@ -5,6 +5,8 @@ fit runs the other way, from an image to the Hamiltonian with error bars. The na
 see docs/ for one page a job.
 """
 
+from typing import TYPE_CHECKING
+
 from bandjax.config import fit
 from bandjax.hamiltonian import Model, tight_binding
 from bandjax.inference import (
@@ -68,9 +70,15 @@ from bandjax.structure import (
     zincblende,
 )
 
+if TYPE_CHECKING:  # at run time these come from __getattr__ below
+    from bandjax.learning.closed_loop import Inversion, invert
+    from bandjax.learning.family import buried_sige
+    from bandjax.learning.images import draw_images
+    from bandjax.learning.weights import Reverse, load_reverse
+
 __version__ = "0.1.0"
 
-_LEARNED = {  # name -> module; these need Flax, which would double the time of `import bandjax`
+_LEARNED = {  # name -> module; these need Flax, which takes seconds to import
     "Inversion": "closed_loop", "Reverse": "weights", "buried_sige": "family", "draw_images": "images", "invert": "closed_loop",
     "load_reverse": "weights",
 }  # fmt: skip

@@ -5,6 +5,7 @@ two caches of one seed are the same. Only signals are kept; noise, exposure and 
 """
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -37,7 +38,7 @@ def open_cache(family: Family, path: str | Path, count: int, *, seed: int = 0, q
         for block in track(range(int(group.attrs["blocks"]), wanted), "signals", disable=quiet):
             drawn = draw_clean(family, jax.random.fold_in(key, block), BLOCK)
             for name, array in zip(Clean._fields, drawn, strict=True):
-                stored = group[name]
+                stored: Any = group[name]
                 stored.resize(((block + 1) * BLOCK, *array.shape[1:]))
                 stored[block * BLOCK :] = np.asarray(array)
             group.attrs["blocks"] = block + 1  # last: a block counts only once it is whole
