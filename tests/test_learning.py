@@ -264,8 +264,9 @@ def test_finer_maps_are_added_up_and_dead_pixels_stay_dead(images):
 def test_misfits_are_of_order_one_for_noise_and_large_for_structure():
     rng = np.random.default_rng(0)
     mean = np.full((24, 48), 3.0)
-    noise = [max(np.abs(misfits(rng.poisson(mean).astype(float), mean, 0))) for _ in range(40)]
-    assert np.mean(noise) < 2 and max(noise) < 4.5
+    noise = np.array([misfits(rng.poisson(mean).astype(float), mean, 0) for _ in range(60)])
+    assert np.abs(noise.mean(axis=0)).max() < 4 / np.sqrt(60)
+    assert ((noise.std(axis=0) > 0.65) & (noise.std(axis=0) < 1.35)).all()  # four standard errors of a deviation
     mean[:, 20:23] *= 3
     chi2, along_k, _ = misfits(rng.poisson(mean).astype(float), np.full((24, 48), 3.0), 0)
     assert chi2 > 4 and along_k > 4
