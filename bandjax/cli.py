@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         "The file holds keys of `TrainingConfig`, such as steps = 6000. The same command goes on with a run that was killed,\n"
         "to the same weights. Writes folder/reverse.npz, metrics.csv and checkpoints/.")  # fmt: skip
     one.add_argument("what", choices=("reverse",), help="which network")
-    one.add_argument("-c", "--config", metavar="TOML", help="configuration (default: the shipped network's)")
+    one.add_argument("-c", "--config", metavar="TOML", help="configuration (default: that of `TrainingConfig`)")
     one.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for checkpoints and the result")
     one.add_argument("--quiet", action="store_true", help="no progress bar")
 
