@@ -5,6 +5,8 @@ fit runs the other way, from an image to the Hamiltonian with error bars. The na
 see docs/ for one page a job.
 """
 
+from typing import TYPE_CHECKING
+
 from bandjax.config import fit
 from bandjax.hamiltonian import Model, tight_binding
 from bandjax.inference import (
@@ -68,27 +70,52 @@ from bandjax.structure import (
     zincblende,
 )
 
+if TYPE_CHECKING:  # at run time these come from __getattr__ below
+    from bandjax.learning.closed_loop import Inversion, invert
+    from bandjax.learning.family import buried_sige
+    from bandjax.learning.images import draw_images
+    from bandjax.learning.weights import Reverse, load_reverse
+
 __version__ = "0.1.0"
+
+_LEARNED = {  # name -> module; these need Flax, which takes seconds to import
+    "Inversion": "closed_loop", "Reverse": "weights", "buried_sige": "family", "draw_images": "images", "invert": "closed_loop",
+    "load_reverse": "weights",
+}  # fmt: skip
+
+
+def __getattr__(name: str):
+    """The learned part, imported when it is first asked for."""
+    if name not in _LEARNED:
+        raise AttributeError(f"module 'bandjax' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"bandjax.learning.{_LEARNED[name]}"), name)
+
 
 __all__ = [
     "DESCRIPTORS",
     "FitResult",
     "FreeWeights",
     "Instrument",
+    "Inversion",
     "Known",
     "Likelihood",
     "Model",
     "Parameter",
     "Problem",
+    "Reverse",
     "Table",
     "alloy",
     "arpes_image",
     "bands",
     "buried_layer",
+    "buried_sige",
     "chebyshev_expansion",
     "cubic_lattice",
     "density_of_states",
     "depth_below_surface",
+    "draw_images",
     "effective_masses",
     "environment",
     "erf_profile",
@@ -100,6 +127,7 @@ __all__ = [
     "graded",
     "graphene",
     "instrument_parameters",
+    "invert",
     "island",
     "k_path",
     "keating",
@@ -108,6 +136,7 @@ __all__ = [
     "linear_potential",
     "list_parameters",
     "load_parameters",
+    "load_reverse",
     "load_table",
     "plan_image",
     "profile_band",

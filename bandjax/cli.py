@@ -1,4 +1,4 @@
-"""The command line: `bandjax materials | bands | simulate | init-config | fit | report | demo`.
+"""The command line: `bandjax materials | bands | simulate | init-config | fit | report | invert | train | demo`.
 
 Errors a user can mend are one sentence on stderr and exit code 2. `--json` prints one JSON object on stdout, and
 nothing else goes there.
@@ -38,9 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = lambda message, *_, **__: print(f"bandjax: note: {message}", file=sys.stderr)
             found = commands.RUN[options.run](options)
     except KeyboardInterrupt:
-        print("bandjax: interrupted; `bandjax fit … --resume` goes on from the last step.", file=sys.stderr)
+        again = "the same command" if options.run == "train" else "`bandjax fit … --resume`"
+        print(f"bandjax: interrupted; {again} goes on from the last step.", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
+    except (ValueError, TypeError, KeyError, OSError, ImportError, FloatingPointError) as error:
         print(f"bandjax: {_sentence(error)}", file=sys.stderr)
         return 2
     if options.json:
@@ -123,6 +124,28 @@ def _parser() -> argparse.ArgumentParser:
 
     one = command("report", "print what a fit found", "bandjax report out/result.nc")
     one.add_argument("result", metavar="RESULT")
+
+    one = command("invert", "stack, errors and verdict from a cut, by network and exact refinement",
+        "bandjax invert map.nc -o out/\n"
+        "A cut over kx (1/Å) and energy (E − E_F, eV) of a stack of the trained family. Writes out/inversion.json, result.nc\n"
+        "and report.txt. The verdict is accepted, ambiguous, rejected or unfinished; the numbers are those of the exact model.")  # fmt: skip
+    one.add_argument("map", metavar="MAP")
+    one.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
+    one.add_argument("--weights", metavar="NPZ", help="a network of your own (default: the shipped one)")
+    one.add_argument("--starts", type=int, default=3, help="starts that are refined (default: 3)")
+    one.add_argument("--photon-energy", type=float, metavar="EV", help="where the map does not state it")
+    one.add_argument(
+        "--fwhm-energy", type=float, metavar="EV", help="energy resolution, where the map does not state it"
+    )
+
+    one = command("train", "train a network",
+        "bandjax train reverse -c reverse.toml -o folder/\n"
+        "The file holds keys of `TrainingConfig`, such as steps = 6000. The same command goes on with a run that was killed,\n"
+        "to the same weights. Writes folder/reverse.npz, metrics.csv and checkpoints/.")  # fmt: skip
+    one.add_argument("what", choices=("reverse",), help="which network")
+    one.add_argument("-c", "--config", metavar="TOML", help="configuration (default: that of `TrainingConfig`)")
+    one.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for checkpoints and the result")
+    one.add_argument("--quiet", action="store_true", help="no progress bar")
 
     one = command("demo", "fit a bundled simulated map",
         "Fits a small cut of silicon with counting noise, made by the same model, and prints the truth beside the fit.")  # fmt: skip

@@ -206,6 +206,20 @@ def demo(options: argparse.Namespace) -> Any:
     return summary(dataset) | {"simulated": True, "truth": {r[0]: r[1] for r in rows}}
 
 
+def train(options: argparse.Namespace) -> Any:
+    """Train a network."""
+    from bandjax.commands_learning import run_training  # Flax and orbax take seconds to load
+
+    return run_training(options)
+
+
+def invert(options: argparse.Namespace) -> Any:
+    """Invert a map by network and exact refinement."""
+    from bandjax.commands_learning import run_inversion  # as above
+
+    return run_inversion(options)
+
+
 def summary(dataset: xr.Dataset) -> dict[str, Any]:
     """The numbers of a result as plain values."""
     columns = ("value", "standard_error", "bootstrap_error", "pull")
@@ -293,5 +307,5 @@ def _cell(x: float | None, width: int, digits: int = 4) -> str:
 
 RUN: dict[str, Callable[[argparse.Namespace], Any]] = {
     "materials": materials, "bands": band_structure, "simulate": simulate, "init-config": init_config, "fit": fit_maps,
-    "report": report, "demo": demo,
+    "report": report, "invert": invert, "train": train, "demo": demo,
 }  # fmt: skip

@@ -72,3 +72,14 @@ def test_refit_dft(tmp_path, shared):
     assert metrics["cost"][-1] < metrics["cost"][0]
     written = json.loads((tmp_path / "pbe_sp3d5s.json").read_text(encoding="utf-8"))
     assert written["refit"]["train"] and written["materials"]["Si"]["values"]["lambda"] == 0.01851
+
+
+def test_reverse_recovery(tmp_path):
+    at = run("reverse_recovery", tmp_path)["by_counts"]["30"]
+    assert at["minus_log_posterior"] < 8 and at["median_error_over_bound"] < 6  # the prior's entropy is 15.6
+
+
+def test_closed_loop(tmp_path):
+    metrics = run("closed_loop", tmp_path)
+    assert metrics["reached"] == 1.0 and metrics["false_alarms"] == 0.0
+    assert metrics["rejected"]["shuffled"] == 1.0 and metrics["rejected"]["gaas"] == 1.0

@@ -91,6 +91,11 @@ def test_the_best_of_several_starts_wins(tmp_path):
     assert result.start_costs == pytest.approx(whole.start_costs, abs=1e-9)
     assert result.start_costs[0] == pytest.approx(alone.cost, abs=1e-6) and alone.cost > result.cost + 10
     assert any("starts ended within" in sentence for sentence in result.report)
+    given = bj.fit(data, stuck, starts=[alone.values, whole.values], descents=1, bootstrap_draws=0)
+    assert given.start_costs == pytest.approx([whole.cost], abs=0.01)  # the better point, and no descent from the other
+    assert given.start_ends[0]["t"] == pytest.approx(whole.values["t"], abs=whole.errors["t"])
+    with pytest.raises(ValueError, match="must give every free parameter, but a point has no"):
+        bj.fit(data, stuck, starts=[{"gain": 1.0}])
 
 
 def test_draws_keep_to_priors_and_bounds():

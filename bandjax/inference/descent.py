@@ -111,7 +111,7 @@ class StateFile:
     """The running state of a fit in an .npz file, replaced as a whole after every trial; no file where `path` is None."""
 
     def __init__(
-        self, path: str | Path | None, problem: Problem, parts: list[Part], transform: Transform, starts: int = 1
+        self, path: str | Path | None, problem: Problem, parts: list[Part], transform: Transform, starts: int | str = 1
     ) -> None:
         self.path = None if path is None else Path(path)
         self.names = transform.names
@@ -166,7 +166,7 @@ class StateFile:
             ) from error
 
 
-def _fingerprint(problem: Problem, parts: list[Part], transform: Transform, starts: int) -> str:
+def _fingerprint(problem: Problem, parts: list[Part], transform: Transform, starts: int | str) -> str:
     """Digest of what makes a fit the same: parameters, model at the start, instruments, noise, plans, options, data."""
     options = (
         problem.broadening,

@@ -1,7 +1,7 @@
 """Fit maps to a model: coarse-to-fine Levenberg-Marquardt, errors, derived numbers, and a report in words."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,7 @@ class FitResult:
             last four successful trials together gained less than that at a damping below 100 (then the report says so).
         history: One entry a trial: stage, step, cost, promised decrease, seconds.
         start_costs: −log posterior where each start ended (noise not widened); empty with one start.
+        start_ends: Every parameter where each start ended, in the order of `start_costs`.
         report: Sentences: degeneracies, unmeasured directions, residual tests, convergence.
     """
 
@@ -95,6 +96,7 @@ class FitResult:
     problem: Problem
     u: np.ndarray
     start_costs: tuple[float, ...] = ()
+    start_ends: tuple[dict[str, float], ...] = ()
 
     def model(self, name: str | None = None) -> Any:
         """The fitted model of a map (of the first by default)."""
@@ -111,7 +113,8 @@ def fit(
     data: xr.DataArray | Mapping[str, xr.DataArray],
     problem: Problem,
     *,
-    starts: int = 1,
+    starts: int | Sequence[Mapping[str, float]] = 1,
+    descents: int | None = None,
     max_steps: int = 60,
     progress: Progress | None = None,
     state_file: str | Path | None = None,
@@ -123,7 +126,9 @@ def fit(
         data: A cut, volume or scan (dims energy and angle/deflector/kx/ky/hv; NaN: masked), or maps by name.
         problem: Model, parameters, instrument, noise; see `Problem`.
         starts: Descents: the first from the parameters' values, the others from draws out of their priors (by
-            `problem.seed`); the lowest −log posterior wins, and the report says where the others ended.
+            `problem.seed`); the lowest −log posterior wins, and the report says where the others ended. Or the points
+            themselves, values of the free parameters by name.
+        descents: Of points given, descend only from that many with the lowest −log posterior; None: from all.
         max_steps: Trials at most in each final stage; coarse ones end after 15.
         progress: Called after every trial with a dictionary (stage, step, cost, promised, seconds).
         state_file: Where the state is kept while the fit runs (.npz); a fit of the same problem that finds it goes on
@@ -137,17 +142,24 @@ def fit(
         ValueError: data, parameters and instrument do not go together (named), the state file belongs to another
             problem, or a parameter without prior and bounds is to be drawn for further starts.
     """
-    if starts != int(starts) or starts < 1:
-        raise ValueError(f"Argument `starts` must be a whole number ≥ 1, but is {starts!r}.")
+    given = isinstance(starts, Sequence)
+    if len(starts) == 0 if given else (starts != int(starts) or starts < 1):
+        raise ValueError(f"Argument `starts` must be a whole number ≥ 1 or a list of points, but is {starts!r}.")
     parts, transform = prepare(data, problem)
+    points = _given_points(transform, starts) if given else _drawn_points(problem, transform, starts)
     objective = make_objective(problem, parts, transform)
-    keeper = StateFile(state_file, problem, parts, transform, starts)
+    mark = repr([np.asarray(p).tolist() for p in points]) if given else starts
+    keeper = StateFile(state_file, problem, parts, transform, mark)
     u, first, widening, history, ends = keeper.load(jnp.asarray(start_vector(transform)))
     descent = Descent(objective, progress, keeper, history, ends)
+    if given and descents is not None and descents < len(points):
+        costs = [descent.cost(jnp.asarray(p), [observed(part) for part in parts]) for p in points]
+        order = np.argsort(np.where(np.isfinite(costs), costs, np.inf), kind="stable")
+        points = [points[i] for i in order[:descents]]
 
     stages = [*problem.broadening, 0.0]
-    if starts > 1 and (len(ends) < starts or first == 0):
-        u = best_of_starts(descent, parts, problem, transform, starts, max_steps)
+    if (given or len(points) > 1) and (len(ends) < len(points) or first == 0):
+        u = best_of_starts(descent, parts, problem, points, max_steps)
         first, widening = len(stages) - 1, []
     state, obs = None, []
     for stage, broadening in enumerate(stages):
@@ -173,14 +185,33 @@ def fit(
     return _result(problem, parts, transform, objective, state, obs, widening, descent, bootstrap_draws)
 
 
-def best_of_starts(
-    descent: Descent, parts: list[Part], problem: Problem, transform: Transform, starts: int, max_steps: int
-) -> jax.Array:
-    """Descend from every start that is left, noise not widened; the unconstrained numbers of the lowest end."""
+def _given_points(transform: Transform, starts: Sequence[Mapping[str, float]]) -> list[np.ndarray]:
+    """Unconstrained numbers of points given by name; a value beyond its bounds starts just inside them."""
+    points = []
+    for start in starts:
+        missing = [n for n in transform.names if n not in start]
+        if missing:
+            raise ValueError(f"Argument `starts` must give every free parameter, but a point has no {missing[0]!r}.")
+        margin = 1e-3 * transform.scale
+        x = np.array([float(start[n]) for n in transform.names])
+        x = np.clip(x, transform.lower + margin, transform.upper - margin)
+        points.append(start_vector(transform, dict(zip(transform.names, x, strict=True))))
+    return points
+
+
+def _drawn_points(problem: Problem, transform: Transform, starts: int) -> list[np.ndarray]:
+    """Unconstrained numbers of the parameters' values and of draws out of their priors."""
     rng = np.random.default_rng([problem.seed, 1])
     points = [start_vector(transform)]
     for _ in range(starts - 1):
         points.append(start_vector(transform, dict(zip(transform.names, draw_from_prior(transform, rng), strict=True))))
+    return points
+
+
+def best_of_starts(
+    descent: Descent, parts: list[Part], problem: Problem, points: list[np.ndarray], max_steps: int
+) -> jax.Array:
+    """Descend from every start that is left, noise not widened; the unconstrained numbers of the lowest end."""
     for point in points[len(descent.ends) :]:
         u = jnp.asarray(point)
         if not np.isfinite(descent.cost(u, [observed(p) for p in parts])) and len(descent.ends):
@@ -325,6 +356,7 @@ def _result(
     result = FitResult(
         values, dict(zip(transform.names, map(float, errors), strict=True)), dict(zip(transform.names, map(float, again), strict=True)),
         transform.names, covariance, pulls, {}, maps, float(state.cost), inflation, converged, descent.history, report, problem, np.asarray(u), start_costs,
+        tuple({n: float(v) for n, v in all_values(transform, free_values(transform, jnp.asarray(e))).items()} for _, e in descent.ends),
     )  # fmt: skip
     return dataclasses.replace(result, derived=_derived(result, transform, x, covariance, resampled))
 

@@ -1,0 +1,61 @@
+"""What the commands `train` and `invert` do. They alone import Flax, optax and orbax, which take seconds to load."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from bandjax.inference.parameters import INF
+from bandjax.io import check_map, read, write_atomically
+from bandjax.learning.closed_loop import Inversion, as_dictionary, invert
+from bandjax.learning.training import train
+from bandjax.learning.training_config import TrainingConfig, read_training
+from bandjax.learning.weights import load_reverse
+from bandjax.results import provenance_of, result_dataset, source_commit, write_result
+
+
+def run_training(options: argparse.Namespace) -> Any:
+    """Train, or go on with the training in the output folder."""
+    config = read_training(options.config) if options.config else TrainingConfig()
+    quiet = options.quiet or options.json or not sys.stderr.isatty()
+    written = train(config, options.output, quiet=quiet, commit=source_commit())
+    record = load_reverse(written).record
+    if not options.json:
+        print(f"Wrote {written}: −log posterior of held-out latents {record['scores']['minus_log_posterior']:.3f}.")
+    return {"file": str(written), "scores": record["scores"]}
+
+
+def run_inversion(options: argparse.Namespace) -> Any:
+    """Invert one map; writes inversion.json, result.nc and report.txt."""
+    image = check_map(read(options.map))
+    for name in ("photon_energy", "fwhm_energy"):
+        given = getattr(options, name)
+        if given is not None:
+            image = image.assign_attrs({name: given})
+    reverse = load_reverse(options.weights) if options.weights else load_reverse()
+    found = invert(image, reverse=reverse, starts=options.starts)
+    out = Path(options.output)
+    out.mkdir(parents=True, exist_ok=True)
+    numbers = as_dictionary(found)
+    write_atomically(out / "inversion.json", json.dumps(numbers, indent=1, default=float).encode())
+    provenance = provenance_of(0, {"family": reverse.family.name}, source_files=str(options.map))
+    write_result(out / "result.nc", result_dataset(found.fit, provenance=provenance))
+    text = words(found, reverse.family)
+    write_atomically(out / "report.txt", (text + "\n").encode())
+    if not options.json:
+        print(f"{text}\nWrote {out}/inversion.json, result.nc, report.txt.")
+    return numbers | {"out": str(out)}
+
+
+def words(found: Inversion, family: Any) -> str:
+    """An inversion as text for people."""
+    told = dict(family.parameters)
+    lines = [found.verdict.upper(), f"{'':18}{'value':>11}{'± error':>10}{'network':>11}{'± error':>10}{'prior ±':>10}"]
+    for name in family.names:
+        prior = told[name].sigma if name in told else INF
+        lines.append(
+            f"{name:18}{found.values[name]:11.4g}{found.errors[name]:10.2g}{found.guess.values[name]:11.4g}"
+            f"{found.guess.errors[name]:10.2g}{prior:10.2g}"
+        )
+    return "\n".join([*lines, *found.report])

@@ -1,0 +1,240 @@
+"""The closed loop: image -> network -> best starts -> exact refinement -> residual test -> verdict.
+
+The network only says where to start and how sure it is; every number of the answer, its error and the verdict come from
+the exact model. The verdict is "rejected" where the refined model misses the image by more than its noise, "ambiguous"
+where a second, different explanation is about as good, "unfinished" where the descent has not converged, else "accepted".
+"""
+
+import dataclasses
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from bandjax.inference import FitResult, Problem, fit
+from bandjax.inference.descent import Progress
+from bandjax.inference.likelihood import SMALLEST_MEAN
+from bandjax.inference.uncertainty import residual_tests
+from bandjax.learning.cache import single_precision
+from bandjax.learning.family import Family, exposure_parameters, physical
+from bandjax.learning.images import mean_counts
+from bandjax.learning.mixture import Mixture, moments, sample
+from bandjax.learning.observe import as_seen, check_image
+from bandjax.learning.weights import Reverse, load_reverse
+
+SAMPLES = 4  # draws from the posterior that are candidates for a start beside the means of its components
+MISFIT = 4.0  # standard deviations by which χ² or a neighbour correlation may exceed that of noise
+AMBIGUOUS = 3.0  # −log posterior by which a second explanation may be worse: odds of 1 to 20
+DIFFERENT = 4.0  # standard errors by which it must differ in a number of the sample
+OUTSIDE = 0.995  # quantile of the distances in the family beyond which an image is called unlike the training
+PRIOR_ONLY = 0.9  # part of the prior's width above which a number is not measured
+
+
+@dataclasses.dataclass(frozen=True)
+class Guess:
+    """What the network alone says of an image.
+
+    Attributes:
+        posterior: Over the standardised latent.
+        values, errors: Mean and standard deviation of every number, physical.
+        outside: Distance of the image's pooled features from those of the family, in units of the 99.5 % quantile there;
+            above 1 the image is unlike what was trained on.
+        level: Mean counts a pixel.
+        candidates: Points to start from, physical, by name.
+    """
+
+    posterior: Mixture
+    values: dict[str, float]
+    errors: dict[str, float]
+    outside: float
+    level: float
+    candidates: tuple[dict[str, float], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Inversion:
+    """What the closed loop found.
+
+    Attributes:
+        verdict: "accepted", "ambiguous", "rejected" or "unfinished".
+        report: Sentences: why, and what the fit says of itself.
+        values, errors: From the exact model (Laplace).
+        guess: The network's answer, beside.
+        misfit: Standard deviations by which the worst residual test exceeds noise.
+        explanations: The refined answers, best first: −log posterior above the best, and values by name.
+        fit: The refinement in full.
+        seconds: Of the network and of the refinement, compilation included where it was needed.
+    """
+
+    verdict: str
+    report: list[str]
+    values: dict[str, float]
+    errors: dict[str, float]
+    guess: Guess
+    misfit: float
+    explanations: tuple[tuple[float, dict[str, float]], ...]
+    fit: FitResult
+    seconds: dict[str, float]
+
+
+def invert(
+    image: xr.DataArray, *, reverse: Reverse | None = None, starts: int = 3, max_steps: int = 40, seed: int = 0,
+    progress: Progress | None = None,
+) -> Inversion:  # fmt: skip
+    """Stack, errors and verdict from a photoemission cut.
+
+    Args:
+        image: Counts on `kx` and `energy`, with the attributes `photon_energy` and `fwhm_energy`; see `check_image`.
+        reverse: A trained network; None: the shipped one.
+        starts: Starts from the network that are refined; the lowest −log posterior wins.
+        max_steps: Trials at most of each descent.
+        seed: Of the draws from the network's posterior.
+        progress: Called after every trial of a descent.
+
+    Raises:
+        ValueError: the image is no such cut, or lies outside the ranges that were trained.
+    """
+    reverse = load_reverse() if reverse is None else reverse
+    image = check_image(image, reverse.family, reverse.network.shape)
+    began = time.perf_counter()
+    guess = guess_of(image, reverse, seed=seed)
+    middle = time.perf_counter()
+    result = fit(
+        image, problem_of(image, reverse.family, guess.level), starts=guess.candidates, descents=starts,
+        max_steps=max_steps, progress=progress, bootstrap_draws=0,
+    )  # fmt: skip
+    seconds = {"network": middle - began, "refinement": time.perf_counter() - middle}
+    misfit, words = residual_test(result)
+    explanations = explanations_of(result)
+    verdict, report = judge(result, reverse.family, guess, misfit, words, explanations)
+    return Inversion(
+        verdict, report + result.report, result.values, result.errors, guess, misfit, explanations, result, seconds
+    )
+
+
+def guess_of(image: xr.DataArray, reverse: Reverse, *, seed: int = 0) -> Guess:
+    """The network's posterior of a checked map, and points to start from."""
+    with single_precision():
+        view = as_seen(image, reverse.family)
+        posterior, features = _apply(reverse.network, view)
+        mean, covariance = moments(posterior)
+        order = np.argsort(-np.asarray(posterior.log_weight))
+        latents = jnp.concatenate([posterior.mean[order], sample(posterior, jax.random.key(seed), SAMPLES)])
+        level = float(mean_counts(view.counts, view.mask))
+        # the network saw counts of several pixels added up; the fit takes the pixels as they are
+        share = level / float(np.nanmean(image.values))
+        scale = np.where(np.isin(reverse.family.names, ("gain", "background")), 1 / share, 1.0)
+        points = np.asarray(physical(reverse.family, latents, jnp.float32(level)), float) * scale
+        centre = np.asarray(physical(reverse.family, mean, jnp.float32(level)), float) * scale
+        slope = np.asarray(jax.jacfwd(lambda z: physical(reverse.family, z, jnp.float32(level)))(mean), float)
+    sigma = np.sqrt(np.diagonal(slope @ np.asarray(covariance, float) @ slope.T)) * scale
+    off = np.asarray(features, float) - reverse.centre
+    distance = float(np.sqrt(off @ reverse.precision @ off))
+    limit = float(np.interp(OUTSIDE, np.linspace(0, 1, reverse.distances.size), reverse.distances))
+    named = lambda x: dict(zip(reverse.family.names, map(float, x), strict=True))  # noqa: E731
+    return Guess(
+        posterior, named(centre), named(sigma), distance / limit, level / share, tuple(named(p) for p in points)
+    )
+
+
+_apply = jax.jit(lambda network, view: network(view))  # compiled once for each shape of an image
+
+
+def problem_of(image: xr.DataArray, family: Family, level: float) -> Problem:
+    """The exact fit of a checked map: the family's priors, gain and background in units of its mean counts."""
+    instrument = family.instrument.replace(
+        photon_energy=float(image.attrs["photon_energy"]), fwhm_energy=float(image.attrs["fwhm_energy"])
+    )
+    parameters = dict(family.parameters) | exposure_parameters(level, family.brightness)
+    return Problem(family.model_of, parameters, instrument, broadening=(), inflate=False, method=family.method)
+
+
+def residual_test(result: FitResult) -> tuple[float, list[str]]:
+    """By how many standard deviations the worst of χ² and the neighbours' correlations exceeds noise, and why."""
+    found = result.maps["map"]
+    tests = misfits(found.data.values, found.model.values, len(result.names))
+    named = dict(
+        zip(("χ²", *(f"the correlation of neighbours along {d}" for d in found.data.dims)), tests, strict=True)
+    )
+    words = [
+        f"{name[0].upper()}{name[1:]} exceeds that of noise by {value:.1f} standard deviations."
+        for name, value in named.items()
+        if value > MISFIT
+    ]
+    return max(tests), words
+
+
+def misfits(data: np.ndarray, model: np.ndarray, parameters: int) -> tuple[float, ...]:
+    """Excess of Pearson's χ² and of the correlations of neighbours along each axis, in standard deviations of noise.
+
+    The variance of χ² of Poisson counts is Σ (2 + 1/μ), that of a correlation one over the number of pixels.
+
+    Args:
+        data: Counts, NaN where a pixel is not fitted.
+        model: Mean counts.
+        parameters: How many were fitted.
+    """
+    fitted, mean = np.isfinite(data), np.maximum(model, SMALLEST_MEAN)
+    residual = np.where(fitted, data - mean, 0.0) / np.sqrt(mean)
+    tests = residual_tests(residual, fitted, np.zeros_like(fitted), parameters, residual)
+    excess = (residual**2).sum() - (fitted.sum() - parameters)
+    chi2 = float(excess / np.sqrt((2 + 1 / mean[fitted]).sum()))
+    return (chi2, *(c * float(np.sqrt(fitted.sum())) for c in tests.correlation))
+
+
+def explanations_of(result: FitResult) -> tuple[tuple[float, dict[str, float]], ...]:
+    """Where the descents ended, best first, without those that found the same place."""
+    order = np.argsort(result.start_costs)
+    kept: list[tuple[float, dict[str, float]]] = []
+    for i in order:
+        values, above = result.start_ends[i], result.start_costs[i] - result.start_costs[order[0]]
+        if np.isfinite(above) and not any(_apart(result, values, other) < 1.0 for _, other in kept):
+            kept.append((float(above), values))
+    return tuple(kept)
+
+
+def _apart(result: FitResult, one: dict[str, float], other: dict[str, float], names: tuple[str, ...] | None = None) -> float:  # fmt: skip
+    """Largest difference of a number, in standard errors."""
+    errors = {n: e for n, e in result.errors.items() if np.isfinite(e) and e > 0 and (names is None or n in names)}
+    return max((abs(one[n] - other[n]) / e for n, e in errors.items()), default=0.0)
+
+
+def judge(
+    result: FitResult, family: Family, guess: Guess, misfit: float, words: list[str], explanations: tuple
+) -> tuple[str, list[str]]:
+    """Verdict, and the sentences that give its reasons."""
+    report = []
+    if guess.outside > 1:
+        report.append(
+            f"The image is unlike those that the network was trained on ({guess.outside:.1f} times the distance that "
+            f"{1 - OUTSIDE:.1%} of them exceed); its posterior is not to be trusted."
+        )
+    sigma = {name: p.sigma for name, p in family.parameters}
+    # an error that is not known (on a bound) counts as not measured
+    blind = [n for n in family.sample_names if not result.errors[n] < PRIOR_ONLY * sigma[n]]
+    if len(blind) == len(family.sample_names):
+        report.append("The image has too few counts to say anything of the stack: the posterior is the prior.")
+    elif blind:
+        report.append(f"The image does not measure {', '.join(blind)}: what is given for them is the prior.")
+    others = [e for e in explanations[1:] if e[0] < AMBIGUOUS and _apart(result, e[1], explanations[0][1], family.sample_names) > DIFFERENT]  # fmt: skip
+    if misfit > MISFIT:
+        return "rejected", [f"Rejected: no stack of family {family.name!r} makes this image.", *words, *report]
+    if not result.converged:
+        return "unfinished", ["Unfinished: the refinement has not converged; give more `max_steps` or `starts`.", *report]  # fmt: skip
+    if others:
+        told = ", ".join(f"{n} = {explanations[0][1][n]:.4g} or {others[0][1][n]:.4g}" for n in family.sample_names)
+        return "ambiguous", [f"Ambiguous: two explanations within {others[0][0]:.2g} of −log posterior: {told}.", *report]  # fmt: skip
+    return "accepted", [f"Accepted: the residual is noise ({misfit:+.1f} standard deviations at most).", *report]
+
+
+def as_dictionary(found: Inversion) -> dict[str, Any]:
+    """The numbers of an inversion as plain values, for JSON."""
+    return {
+        "verdict": found.verdict, "report": found.report, "values": found.values, "errors": found.errors,
+        "network": {"values": found.guess.values, "errors": found.guess.errors, "outside": found.guess.outside},
+        "misfit": found.misfit, "mean_counts": found.guess.level, "seconds": found.seconds,
+        "explanations": [{"above": above, "values": values} for above, values in found.explanations],
+    }  # fmt: skip

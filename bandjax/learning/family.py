@@ -1,0 +1,207 @@
+"""What a reverse network is trained on: a family of stacks, with priors, instrument and the ranges of its images.
+
+The *latent* of an image is what the network infers: the numbers of the stack, the nuisances of the instrument, and its
+gain and background. It is standardised to order one. For a number x with prior x0 ± σ, z = (x − x0)/σ. How many counts an
+image has is no property of a sample, so gain and background are counted in units of the image's own mean counts n̄:
+
+    z_gain = log(gain · b/n̄)/0.4,     z_background = (background/n̄ − 0.08)/0.03,     b: mean signal of the central stack.
+"""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bandjax.hamiltonian import Model
+from bandjax.inference import Parameter, stack_model
+from bandjax.inference.problem import ModelOf
+from bandjax.materials import load_parameters
+from bandjax.photoemission import QUANTITIES, Instrument
+
+VERSION = 1  # of what the latent means and how images are drawn; a change makes old weights and caches unusable
+GAIN_SPREAD = 0.4  # σ of log(gain · b/n̄): stacks and crops are brighter or darker by that
+BACKGROUND, BACKGROUND_SPREAD, LEAST_BACKGROUND = 0.08, 0.03, 0.01  # in units of the mean counts
+EXPOSURE = ("gain", "background")
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranges:
+    """What differs from image to image; every pair is drawn evenly between its ends.
+
+    Attributes:
+        kx_points, energy_points: Pixels before the crop. Shapes are static under `jit`; axes, crop and mask are not.
+        kx_centre, kx_half: Middle and half length of the k axis, 1/Å.
+        bottom, top: Ends of the energy axis, E − E_F in eV.
+        photon_energy, fwhm_energy: eV; known to who inverts.
+        counts: Mean counts of a pixel (drawn evenly in the logarithm).
+        crop: Least part of each axis that is kept.
+        dead: Largest part of the pixels that are dead.
+    """
+
+    kx_points: int = 24
+    energy_points: int = 48
+    kx_centre: tuple[float, float] = (-0.1, 0.1)
+    kx_half: tuple[float, float] = (0.55, 0.9)
+    bottom: tuple[float, float] = (-7.0, -4.8)
+    top: tuple[float, float] = (0.0, 0.6)
+    photon_energy: tuple[float, float] = (90.0, 110.0)
+    fwhm_energy: tuple[float, float] = (0.05, 0.2)
+    counts: tuple[float, float] = (3.0, 100.0)
+    crop: float = 0.75
+    dead: float = 0.03
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """Stacks of one kind seen by one kind of instrument; hashable, so that it can be a static argument.
+
+    Attributes:
+        name: For checkpoints and messages.
+        source: What the model is made of, in words; part of the fingerprint.
+        model_of: From the values that are no instrument numbers to a model.
+        parameters: (name, `Parameter`) of what is drawn, each with a prior.
+        instrument: The numbers that are neither drawn nor known from the image.
+        ranges: What differs from image to image.
+        brightness: Mean signal of the central stack, 1/eV: the unit of the gain.
+        method: How images are made; see `plan_image`.
+    """
+
+    name: str
+    source: str
+    model_of: ModelOf
+    parameters: tuple[tuple[str, Parameter], ...]
+    instrument: Instrument
+    ranges: Ranges
+    brightness: float
+    method: str = "coherent"
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """Names of what has a prior of its own."""
+        return tuple(name for name, _ in self.parameters)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the latent, in its order."""
+        return (*self.drawn, *EXPOSURE)
+
+    @property
+    def sample_names(self) -> tuple[str, ...]:
+        """Those of the latent that belong to the sample, not to the instrument."""
+        return tuple(name for name in self.drawn if name not in QUANTITIES)
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits of everything that makes a latent mean the same."""
+        content = (VERSION, self.name, self.source, self.parameters, self.instrument, self.ranges, self.brightness)
+        return hashlib.sha256(repr((*content, self.method, self.names)).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def buried_sige(layers: int = 24, ranges: Ranges | None = None) -> Family:
+    """A buried SiGe layer in silicon under (001), seen by a coherent cut along [110] near 100 eV.
+
+    Args:
+        layers: Monolayers from the surface; depths scale with them.
+        ranges: What differs from image to image; None: the shipped ranges.
+
+    Source:
+        Table vogl1983 without spin-orbit coupling; priors as in experiments/invert_stack.py.
+    """
+    scale = layers / 24
+    inf = float("inf")
+    parameters = {
+        "fraction": Parameter(0.5, 0.0, 1.0, sigma=0.15, unit="1"),
+        "upper": Parameter(4.0 * scale, 0.0, inf, sigma=1.0 * scale, unit="monolayers"),
+        "lower": Parameter(11.5 * scale, 0.0, inf, sigma=1.2 * scale, unit="monolayers"),
+        "interface": Parameter(0.8, 0.1, inf, sigma=0.2, unit="monolayers"),
+        "a_parallel": Parameter(5.431, 5.0, 6.0, sigma=0.02, unit="Å"),
+        "SiGe.offset": Parameter(0.68, sigma=0.1),
+        "fermi_energy": Parameter(0.3, sigma=0.05),
+        "eta": Parameter(0.12, 2e-3, 5.0, sigma=0.02),
+        "inner_potential": Parameter(12.0, -50.0, 100.0, sigma=0.5),
+    }
+    instrument = Instrument(
+        inner_potential=12.0, escape_depth=10.0, fwhm_momentum=0.03, temperature=80.0, slit=(1, 1, 0),
+        matrix_elements="plane_wave", polarisation=(1, 0, 1), photon_momentum=False, fermi_energy=0.3, eta=0.12,
+    )  # fmt: skip
+    table = load_parameters(("Si", "Ge"), "vogl1983")
+    # float32, so that the digest does not depend on the precision that the process runs in
+    numbers = np.array([float(v) for v in table.values.values()], np.float32).tobytes()
+    source = f"{layers} layers, vogl1983 {hashlib.sha256(numbers).hexdigest()[:8]}"
+    return Family(
+        "buried_sige", source, _stack_of(layers), tuple(parameters.items()), instrument,
+        Ranges() if ranges is None else ranges, brightness=4.3e-5,
+    )  # fmt: skip
+
+
+def _stack_of(layers: int) -> ModelOf:
+    """`model_of` in the precision of the moment: float32 while images for training are made, else the process's own."""
+
+    @functools.cache
+    def of(dtype: object) -> ModelOf:
+        with jax.ensure_compile_time_eval():  # may be first called inside a trace, and must not keep its tracers
+            return stack_model(load_parameters(("Si", "Ge"), "vogl1983"), layers, spin_orbit=False)
+
+    def model_of(values: Mapping[str, Any]) -> Model:
+        return of(jnp.zeros(()).dtype)(values)
+
+    model_of.names = of(jnp.zeros(()).dtype).names
+    return model_of
+
+
+FAMILIES = {"buried_sige": buried_sige}
+
+
+def draw_values(family: Family, key: jax.Array, dtype) -> jax.Array:
+    """Physical values drawn from the priors within their bounds, (drawn,)."""
+    p = [parameter for _, parameter in family.parameters]
+    centre, sigma = jnp.array([_centre(q) for q in p], dtype), jnp.array([q.sigma for q in p], dtype)
+    low, high = jnp.array([q.lower for q in p], dtype), jnp.array([q.upper for q in p], dtype)
+    normal = jax.random.truncated_normal(key, (low - centre) / sigma, (high - centre) / sigma, dtype=dtype)
+    return centre + sigma * normal
+
+
+def standardised(family: Family, values: jax.Array, gain: jax.Array, background: jax.Array, level: jax.Array) -> jax.Array:  # fmt: skip
+    """The latent of physical numbers.
+
+    Args:
+        family: Supplies priors.
+        values: What is drawn, (…, drawn).
+        gain, background: In counts per 1/eV and counts, (…,).
+        level: Mean counts of the image's visible pixels, (…,).
+    """
+    centre, sigma = _prior(family, values.dtype)
+    z_gain = jnp.log(gain * family.brightness / level) / GAIN_SPREAD
+    z_background = (background / level - BACKGROUND) / BACKGROUND_SPREAD
+    return jnp.concatenate([(values - centre) / sigma, z_gain[..., None], z_background[..., None]], axis=-1)
+
+
+def physical(family: Family, latent: jax.Array, level: jax.Array) -> jax.Array:
+    """Physical numbers of a latent, in the order of `family.names`, (…, latent); bounds are not looked at."""
+    centre, sigma = _prior(family, latent.dtype)
+    gain = jnp.exp(GAIN_SPREAD * latent[..., -2]) * level / family.brightness
+    background = level * (BACKGROUND + BACKGROUND_SPREAD * latent[..., -1])
+    return jnp.concatenate([centre + sigma * latent[..., :-2], gain[..., None], background[..., None]], axis=-1)
+
+
+def exposure_parameters(level: float, brightness: float) -> dict[str, Parameter]:
+    """Gain (without a prior) and background of an image with that mean count, for a fit."""
+    background = Parameter(
+        BACKGROUND * level, LEAST_BACKGROUND * level / 10, float("inf"), sigma=BACKGROUND_SPREAD * level, unit="counts"
+    )
+    return {"gain": Parameter(level / brightness, 0.0, unit="counts"), "background": background}
+
+
+def _prior(family: Family, dtype) -> tuple[jax.Array, jax.Array]:
+    p = [parameter for _, parameter in family.parameters]
+    return jnp.array([_centre(q) for q in p], dtype), jnp.array([q.sigma for q in p], dtype)
+
+
+def _centre(parameter: Parameter) -> float:
+    return parameter.value if parameter.prior is None else parameter.prior

@@ -1,0 +1,103 @@
+"""A measured map as a reverse network sees it: checked against what was trained, binned down where it is finer.
+
+Counts are added up over whole numbers of pixels, which keeps them Poisson; nothing is interpolated. The physics that
+refines the answer always takes the map as it is.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from bandjax import checks
+from bandjax.learning.family import Family
+from bandjax.learning.reverse import Seen, Shape
+
+EVEN = 0.02  # part of a step by which an even axis may vary
+COARSEST = 1.3  # times the coarsest trained step
+
+
+def check_image(image: xr.DataArray, family: Family, shape: Shape) -> xr.DataArray:
+    """The map with dimensions (kx, energy) and the photon energy among its attributes, in the family's ranges.
+
+    Args:
+        image: Counts on `kx` (1/Å) and `energy` (E − E_F, eV), NaN where a pixel is dead; attributes `photon_energy` and
+            `fwhm_energy` in eV.
+        family: What can be inverted.
+        shape: Of the network, for the plane that it covers.
+
+    Raises:
+        TypeError: it is no DataArray.
+        ValueError: axes, units, counts or attributes are others, or lie outside what was trained.
+    """
+    if not isinstance(image, xr.DataArray):
+        raise TypeError(f"Argument `image` must be an xarray.DataArray, but is a {type(image).__name__}.")
+    if set(image.dims) != {"kx", "energy"}:
+        raise ValueError(
+            f"Argument `image` must have the axes kx (1/Å) and energy (E − E_F, eV), but has {', '.join(map(str, image.dims))}."
+        )
+    for name, unit in (("kx", ("1/angstrom", "1/Å", "angstrom^-1", "Å^-1")), ("energy", ("eV",))):
+        told = image[name].attrs.get("units")
+        if told is not None and told not in unit:
+            raise ValueError(f"Axis `{name}` must be in {unit[0]}, but is in {told!r}.")
+    image = image.transpose("kx", "energy").astype(float)
+    values = image.values
+    if not np.isfinite(values).any() or (values[np.isfinite(values)] < 0).any() or not np.nansum(values) > 0:
+        raise ValueError("Argument `image` must hold counts ≥ 0, some of them > 0 (NaN: dead pixel), but does not.")
+    r = family.ranges
+    for name in ("photon_energy", "fwhm_energy"):
+        _inside(name, image.attrs.get(name), getattr(r, name), family)
+    steps = {"kx": _steps(r.kx_half, r.kx_points), "energy": _energy_steps(family)}
+    for name, ends in (("kx", shape.reach_k), ("energy", shape.reach_energy)):
+        axis = np.asarray(image[name].values, float)
+        checks.increasing(name, axis)
+        if axis.size < 3 or np.abs(np.diff(axis, 2)).max() > EVEN * np.diff(axis).mean():
+            raise ValueError(f"Axis `{name}` must have at least three even steps, but has {axis.size} values or uneven ones.")  # fmt: skip
+        if axis[0] < ends[0] or axis[-1] > ends[1]:
+            raise ValueError(
+                f"Axis `{name}` must lie within {ends[0]:g} … {ends[1]:g}, what the network was trained on, but reaches "
+                f"from {axis[0]:.3g} to {axis[-1]:.3g}; select that part."
+            )
+        if np.diff(axis).mean() > COARSEST * steps[name][1]:
+            raise ValueError(
+                f"Axis `{name}` must have steps up to {COARSEST * steps[name][1]:.3g}, but has {np.diff(axis).mean():.3g}."
+            )
+    return image
+
+
+def as_seen(image: xr.DataArray, family: Family) -> Seen:
+    """A checked map as the network's input, in float32."""
+    r = family.ranges
+    by = {
+        "kx": _bins(image["kx"].values, _steps(r.kx_half, r.kx_points)[0]),
+        "energy": _bins(image["energy"].values, _energy_steps(family)[0]),
+    }
+    alive = image.notnull()
+    coarse = image.fillna(0.0).coarsen(by, boundary="trim").sum()  # type: ignore[attr-defined]
+    mask = alive.coarsen(by, boundary="trim").min()  # type: ignore[attr-defined]
+    numbers = (coarse.values * mask.values, mask.values, coarse["kx"].values, coarse["energy"].values)
+    told = (image.attrs["photon_energy"], image.attrs["fwhm_energy"])
+    return Seen(*(jnp.asarray(np.asarray(x, np.float32)) for x in (*numbers, *told)))
+
+
+def _inside(name: str, value: object, ends: tuple[float, float], family: Family) -> None:
+    if not isinstance(value, int | float | np.number):
+        raise ValueError(f"Argument `image` must have the attribute `{name}` in eV, but has {value!r}.")
+    if not ends[0] <= float(value) <= ends[1]:
+        raise ValueError(
+            f"Argument `image` must have `{name}` within {ends[0]:g} … {ends[1]:g} eV, the range that family "
+            f"{family.name!r} was trained on, but has {float(value):g}."
+        )
+
+
+def _steps(half: tuple[float, float], points: int) -> tuple[float, float]:
+    return 2 * half[0] / (points - 1), 2 * half[1] / (points - 1)
+
+
+def _energy_steps(family: Family) -> tuple[float, float]:
+    r = family.ranges
+    return (r.top[0] - r.bottom[1]) / (r.energy_points - 1), (r.top[1] - r.bottom[0]) / (r.energy_points - 1)
+
+
+def _bins(axis: np.ndarray, finest: float) -> int:
+    """Pixels to add up so that a step is at least the finest that was trained."""
+    return max(1, int(np.ceil(finest / float(np.mean(np.diff(axis))) - 1e-6)))

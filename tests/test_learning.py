@@ -1,0 +1,312 @@
+"""The learned part: images from keys, the network's view of them, its posterior, training as a job, the closed loop."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.stats import multivariate_normal
+from scipy.stats import poisson as poisson_law
+
+import bandjax as bj
+from bandjax.inference.problem import model_values
+from bandjax.learning.cache import open_cache, single_precision
+from bandjax.learning.closed_loop import invert, misfits
+from bandjax.learning.family import Ranges, buried_sige, physical, standardised
+from bandjax.learning.images import Clean, draw_clean, draw_images, expose, mean_counts
+from bandjax.learning.mixture import log_prob, mixture_of, moments, parameter_count, sample
+from bandjax.learning.noise import poisson
+from bandjax.learning.objective import finish, make_loss
+from bandjax.learning.observe import as_seen, check_image
+from bandjax.learning.reverse import Shape, seen
+from bandjax.learning.training import train
+from bandjax.learning.training_config import TrainingConfig, read_training, training_config
+from bandjax.learning.weights import load_reverse, make_network, save_reverse, weights_of
+
+SMALL = Shape(rows=6, columns=10, width=8, blocks=1, hidden=8, components=2)
+FAMILY = buried_sige()
+KEY = jax.random.key(7)
+
+
+def made_up(count: int, seed: int = 0) -> Clean:
+    """Signals of no stack, in the right shapes: what is tested with them is not the physics."""
+    rng, r = np.random.default_rng(seed), FAMILY.ranges
+    axes = (np.linspace(-0.7, 0.7, r.kx_points), np.linspace(-6.0, 0.3, r.energy_points))
+    bright = 4e-5 * rng.gamma(4.0, 0.25, (count, r.kx_points, r.energy_points))
+    values = np.array([p.value for _, p in FAMILY.parameters]) * np.ones((count, 1))
+    rows = (values, bright, *(a * np.ones((count, 1)) for a in axes), np.full(count, 100.0), np.full(count, 0.1))
+    return Clean(*(jnp.asarray(x, jnp.float32) for x in rows))
+
+
+@pytest.fixture(scope="module")
+def images():
+    with single_precision():
+        return expose(FAMILY, KEY, made_up(4))
+
+
+@pytest.fixture(scope="module")
+def reverse(images):
+    """A network that was not trained, with the statistics of a few images."""
+    with single_precision():
+        return finish(FAMILY, make_network(SMALL), jax.tree.map(lambda x: jnp.repeat(x, 3, axis=0), images), {"config": {}})  # fmt: skip
+
+
+def as_map(images, index: int = 0) -> xr.DataArray:
+    counts = np.where(np.asarray(images.mask[index]) > 0, np.asarray(images.counts[index], float), np.nan)
+    axes = {n: np.linspace(*np.asarray(getattr(images, n)[index], float)[[0, -1]], counts.shape[i]) for i, n in enumerate(("kx", "energy"))}  # fmt: skip
+    told = {n: float(getattr(images, n)[index]) for n in ("photon_energy", "fwhm_energy")}
+    return xr.DataArray(counts, dims=("kx", "energy"), coords=axes, attrs=told)
+
+
+def test_noise_is_poisson():
+    means = jnp.array([0.3, 12.0, 49.0, 51.0, 300.0], jnp.float32)
+    counts = np.asarray(jax.jit(lambda k: poisson(k, jnp.broadcast_to(means, (20000, 5))))(KEY))
+    for mean, column in zip(np.asarray(means), counts.T, strict=True):
+        at = np.arange(int(mean + 6 * mean**0.5 + 4))
+        found = (column[:, None] <= at).mean(axis=0)
+        # 1.95/√n is exceeded once in a thousand times (Kolmogorov)
+        assert np.abs(found - poisson_law.cdf(at, mean)).max() < 1.95 / np.sqrt(20000) + 1e-3
+        assert column.min() >= 0 and (column == np.round(column)).all()
+
+
+def test_exposures_follow_the_key_and_the_step():
+    with single_precision():
+        one, again, other = (expose(FAMILY, jax.random.fold_in(KEY, step), made_up(4)) for step in (1, 1, 2))
+    assert all((a == b).all() for a, b in zip(one, again, strict=True))
+    assert (one.counts != other.counts).mean() > 0.3 and (one.kx == other.kx).all()
+    hidden = np.asarray(one.mask) == 0
+    assert 0 < hidden.mean() < 0.6 and (np.asarray(one.counts)[hidden] == 0).all()
+    level = np.asarray(mean_counts(one.counts, one.mask))
+    assert level.min() > 2 and level.max() < 110
+
+
+def test_a_latent_is_its_numbers():
+    values = jnp.array([[p.value + 0.3 * p.sigma for _, p in FAMILY.parameters]])
+    z = standardised(FAMILY, values, jnp.array([2e5]), jnp.array([1.5]), jnp.array([20.0]))
+    assert np.allclose(z[0, :-2], 0.3)
+    assert np.allclose(physical(FAMILY, z, jnp.array([20.0]))[0], [*values[0], 2e5, 1.5])
+
+
+def test_masked_and_foreign_pixels_change_nothing(images):
+    network = jax.jit(make_network(SMALL).__call__)
+    first = jax.tree.map(lambda x: x[0], seen(images))
+    before = network(first)[0]
+    behind = network(first._replace(counts=first.counts + 1000 * (1 - first.mask)))[0]
+    assert all((a == b).all() for a, b in zip(before, behind, strict=True))
+    # an axis that goes on behind the mask is the same image
+    more = lambda x: jnp.pad(x, ((0, 0), (0, 5)))  # noqa: E731
+    step = first.energy[1] - first.energy[0]
+    longer = first._replace(
+        counts=more(first.counts), mask=more(first.mask),
+        energy=jnp.concatenate([first.energy, first.energy[-1] + step * jnp.arange(1, 6)]),
+    )  # fmt: skip
+    assert np.allclose(network(longer)[0].mean, before.mean, atol=1e-4)
+    seen_pixel = jnp.argmax(first.mask.ravel())
+    changed = network(first._replace(counts=first.counts.ravel().at[seen_pixel].add(50).reshape(first.counts.shape)))[0]
+    assert np.abs(changed.mean - before.mean).max() > 1e-6
+
+
+def test_the_posterior_is_a_normalised_density():
+    p, c = 3, 2
+    numbers = jax.random.normal(KEY, (parameter_count(p, c),), jnp.float64)
+    mixture = mixture_of(numbers, p, c)
+    covariance = np.linalg.inv(np.asarray(mixture.root @ jnp.swapaxes(mixture.root, -1, -2)))
+    z = np.array([0.3, -0.2, 0.5])
+    density = sum(
+        np.exp(w) * multivariate_normal(m, v).pdf(z) for w, m, v in zip(mixture.log_weight, mixture.mean, covariance, strict=True)
+    )  # fmt: skip
+    assert np.isclose(np.exp(log_prob(mixture, jnp.asarray(z))), density, rtol=1e-10)
+    draws = np.asarray(sample(mixture, KEY, 20000))
+    mean, spread = moments(mixture)
+    error = np.sqrt(np.diagonal(spread) / 20000)
+    assert (np.abs(draws.mean(axis=0) - mean) < 5 * error).all()
+    assert np.allclose(np.cov(draws.T), spread, atol=0.1 * np.abs(spread).max())
+
+
+@pytest.mark.slow
+def test_the_loss_has_a_finite_gradient(images):
+    network = make_network(SMALL)
+    with single_precision():
+        slope = jax.jit(jax.grad(make_loss(network)))(weights_of(network), images)
+    leaves = jax.tree.leaves(slope)
+    assert all(np.isfinite(x).all() for x in leaves) and sum(float(jnp.abs(x).sum()) for x in leaves) > 0
+
+
+@pytest.fixture(scope="module")
+def signals(tmp_path_factory):
+    """A cache whose signals are made up, so that a training test needs no exact images."""
+    folder = tmp_path_factory.mktemp("signals") / "cache"
+    import bandjax.learning.cache as cache
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(cache, "draw_clean", lambda family, key, count: made_up(count, int(jax.random.bits(key)) % 1000))
+    open_cache(FAMILY, folder, 128, seed=4, quiet=True)
+    patch.undo()
+    return folder
+
+
+def tiny(signals, **changes) -> TrainingConfig:
+    return training_config(
+        {"seed": 4, "steps": 4, "batch": 4, "signals": 40, "validation": 8, "cache": str(signals), "checkpoint_every": 2, "components": 1,
+         "width": 8, "blocks": 1, "hidden": 8} | changes
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_killed_training_ends_bit_for_bit_where_an_undisturbed_one_does(signals, tmp_path):
+    config = tiny(signals)
+    whole = train(config, tmp_path / "whole", quiet=True)
+    assert train(config, tmp_path / "killed", quiet=True, stop_after=3) is None  # after the checkpoint of step 2
+    resumed = train(config, tmp_path / "killed", quiet=True)
+    with np.load(whole) as a, np.load(resumed) as b:
+        assert a.files == b.files and all((a[n] == b[n]).all() for n in a.files)
+    rows = (tmp_path / "killed" / "metrics.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", "2", "4"]
+    with pytest.raises(ValueError, match="seed = 4 there and 5 here"):
+        train(dataclasses.replace(config, seed=5), tmp_path / "killed", quiet=True)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_nan_stops_in_words(signals, tmp_path, monkeypatch):
+    import bandjax.learning.training as training
+
+    real, calls = training.expose, []
+
+    def broken(family, key, clean):
+        calls.append(1)
+        images = real(family, key, clean)
+        return images._replace(latent=images.latent * (np.nan if len(calls) == 4 else 1.0))  # step 2: one is validation
+
+    monkeypatch.setattr(training, "expose", broken)
+    with pytest.raises(FloatingPointError, match=r"loss of step 2 became nan; the last good checkpoint \(step 2\)"):
+        train(tiny(signals), tmp_path, quiet=True)
+    monkeypatch.undo()
+    assert train(tiny(signals), tmp_path, quiet=True).is_file()
+
+
+def test_a_cache_of_another_seed_or_family_is_refused(signals):
+    with pytest.raises(ValueError, match=r"seed 5, but holds those of family 'buried_sige' .*seed 4"):
+        open_cache(FAMILY, signals, 128, seed=5, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("stepz = 4", "'stepz' is no key of a training. Did you mean 'steps'"),
+        ("steps = 0", "`steps` must be > 0, but is 0"),
+        ('steps = "many"', "`steps` must be like 6000, but is 'many'"),
+        ('family = "buried_gaas"', "names 'buried_gaas'. Did you mean 'buried_sige'"),
+        ("signals = 10", "`signals` must exceed `validation` .1024., but is 10"),
+        ("steps = ", "must be TOML"),
+    ],
+)
+def test_configurations_that_are_refused(text, sentence, tmp_path):
+    path = tmp_path / "train.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=sentence):
+        read_training(path)
+
+
+@pytest.mark.slow
+def test_weights_travel_in_a_file_and_others_are_refused(reverse, images, tmp_path):
+    path = save_reverse(tmp_path / "net.npz", reverse)
+    again = load_reverse(path)
+    image = jax.tree.map(lambda x: x[0], seen(images))
+    assert (again.network(image)[0].mean == reverse.network(image)[0].mean).all()
+    assert again.record["scores"] and (again.distances == reverse.distances).all()
+    with pytest.raises(ValueError, match=r"must belong to family 'buried_sige' .* but was trained on"):
+        load_reverse(path, family=buried_sige(ranges=Ranges(crop=0.5)))
+    with np.load(path) as file:
+        arrays = dict(file)
+    record = json.loads(str(arrays["record"]))
+    np.savez(tmp_path / "old.npz", **arrays | {"record": np.array(json.dumps(record | {"format": 0}))})
+    with pytest.raises(ValueError, match="must hold weights of format 1, but has format 0"):
+        load_reverse(tmp_path / "old.npz")
+    (tmp_path / "broken.npz").write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match="must hold a reverse network, but cannot be read"):
+        load_reverse(tmp_path / "broken.npz")
+    with pytest.raises(FileNotFoundError, match="one of the shipped families buried_sige"):
+        load_reverse(tmp_path / "nowhere.npz")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda d: d.rename(kx="angle"), "must have the axes kx .* but has angle, energy"),
+        (lambda d: d.assign_attrs(photon_energy=21.2), "`photon_energy` within 90 … 110 eV"),
+        (lambda d: d.assign_attrs(fwhm_energy=None), "must have the attribute `fwhm_energy` in eV, but has None"),
+        (lambda d: d.assign_coords(energy=d.energy - 4), "Axis `energy` must lie within -7 … 0.6"),
+        (lambda d: d.assign_coords(energy=("energy", d.energy.values, {"units": "meV"})), "`energy` must be in eV, but is in 'meV'"),
+        (lambda d: d[:, ::4], "Axis `energy` must have steps up to"),
+        (lambda d: d * 0, "must hold counts ≥ 0, some of them > 0"),
+        (lambda d: d.values, "must be an xarray.DataArray, but is a ndarray"),
+    ],
+)  # fmt: skip
+def test_images_that_are_refused(change, sentence, images):
+    with pytest.raises((ValueError, TypeError), match=sentence):
+        check_image(change(as_map(images)), FAMILY, SMALL)
+
+
+def test_finer_maps_are_added_up_and_dead_pixels_stay_dead(images):
+    image = as_map(images).fillna(1.0)
+    fine = image.interp(energy=np.linspace(*image.energy.values[[0, -1]], 96)).round()
+    fine[3, 10] = np.nan
+    view = as_seen(check_image(fine, FAMILY, SMALL), FAMILY)
+    assert view.counts.shape == (24, 48) and float(view.mask.sum()) == 24 * 48 - 1 and view.mask[3, 5] == 0
+    assert float(view.counts.sum()) == pytest.approx(float(fine.sum()) - float(fine[3, 11]))
+
+
+def test_misfits_are_of_order_one_for_noise_and_large_for_structure():
+    rng = np.random.default_rng(0)
+    mean = np.full((24, 48), 3.0)
+    noise = np.array([misfits(rng.poisson(mean).astype(float), mean, 0) for _ in range(60)])
+    assert np.abs(noise.mean(axis=0)).max() < 4 / np.sqrt(60)
+    assert ((noise.std(axis=0) > 0.65) & (noise.std(axis=0) < 1.35)).all()  # four standard errors of a deviation
+    mean[:, 20:23] *= 3
+    chi2, along_k, _ = misfits(rng.poisson(mean).astype(float), np.full((24, 48), 3.0), 0)
+    assert chi2 > 4 and along_k > 4
+
+
+@pytest.mark.slow
+def test_importing_the_package_does_not_import_flax():
+    code = "import sys, bandjax; print([m for m in ('flax', 'optax', 'orbax.checkpoint', 'zarr') if m in sys.modules]); bandjax.invert"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_images_of_traced_axes_are_those_of_the_exact_model():
+    with single_precision():
+        drawn = draw_images(FAMILY, KEY, 2)
+        again = draw_images(FAMILY, KEY, 2)
+        clean = draw_clean(FAMILY, jax.random.split(KEY)[0], 2)
+    assert all((a == b).all() for a, b in zip(drawn, again, strict=True))
+    named = dict(zip(FAMILY.drawn, map(float, clean.values[1]), strict=True))
+    own = {n: named[n] for n in ("fermi_energy", "eta", "inner_potential")}
+    told = {n: float(getattr(clean, n)[1]) for n in ("photon_energy", "fwhm_energy")}
+    axes = {n: np.asarray(getattr(clean, n)[1], float) for n in ("kx", "energy")}
+    exact = bj.arpes_image(FAMILY.model_of(model_values(named)), FAMILY.instrument.replace(**own, **told, gain=1.0), axes, method="coherent")  # fmt: skip
+    # float32 against float64, and axes of equal steps only to float32
+    assert np.abs(np.asarray(exact) - np.asarray(clean.signal[1])).max() < 2e-4 * float(exact.max())
+
+
+@pytest.mark.slow
+def test_the_shipped_network_closes_the_loop():
+    reverse = load_reverse()
+    with single_precision():
+        clean = draw_clean(reverse.family, jax.random.key(123), 2)
+        ranges = dataclasses.replace(reverse.family.ranges, counts=(30.0, 30.0))
+        images = expose(dataclasses.replace(reverse.family, ranges=ranges), jax.random.key(5), clean)
+    found = invert(as_map(images), reverse=reverse)
+    assert found.verdict == "accepted" and found.guess.outside < 1.5
+    truth = dict(zip(reverse.family.drawn, map(float, clean.values[0]), strict=True))
+    for name in reverse.family.sample_names:
+        assert abs(found.values[name] - truth[name]) < 5 * found.errors[name]
+        assert abs(found.guess.values[name] - truth[name]) < 5 * found.guess.errors[name]
+    shuffled = as_map(images).copy(data=np.random.default_rng(0).permutation(as_map(images).values, axis=0))
+    assert invert(shuffled, reverse=reverse, starts=1).verdict == "rejected"
