@@ -98,7 +98,13 @@ class Family:
     @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits of everything that makes a latent mean the same."""
-        content = (VERSION, self.name, self.source, self.parameters, self.instrument, self.ranges, self.brightness)
+        plain = Instrument()  # numbers that an instrument may get later leave the digest as it is
+        set_by_hand = {
+            f.name: getattr(self.instrument, f.name)
+            for f in dataclasses.fields(plain)
+            if getattr(self.instrument, f.name) != getattr(plain, f.name)
+        }
+        content = (VERSION, self.name, self.source, self.parameters, set_by_hand, self.ranges, self.brightness)
         return hashlib.sha256(repr((*content, self.method, self.names)).encode()).hexdigest()[:16]
 
 
