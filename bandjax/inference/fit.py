@@ -157,27 +157,20 @@ def fit(
         order = np.argsort(np.where(np.isfinite(costs), costs, np.inf), kind="stable")
         points = [points[i] for i in order[:descents]]
 
-    stages = [*problem.broadening, 0.0]
+    sharp = len(problem.broadening)  # the stage in which nothing is smoothed
     if (given or len(points) > 1) and (len(ends) < len(points) or first == 0):
-        u = best_of_starts(descent, parts, problem, points, max_steps)
-        first, widening = len(stages) - 1, []
-    state, obs = None, []
-    for stage, broadening in enumerate(stages):
-        if stage < first:
-            continue
-        obs = [observed(p, broadening=broadening) for p in parts]
-        last = stage == len(stages) - 1 and not problem.inflate
-        tolerance, steps = (TOLERANCE, max_steps) if last else (COARSE_TOLERANCE, min(max_steps, COARSE_STEPS))
-        state = descent.run(u, obs, stage, tolerance, steps, broadening=broadening)
-        u = state.u
-    for stage in range(len(stages), len(stages) + REWEIGHTINGS * problem.inflate):
+        u = _best_of_starts(descent, parts, problem, points, max_steps)
+        first, widening = sharp, []
+    state, obs = _coarse_to_fine(descent, parts, problem, u, max_steps, first=first, exact=not problem.inflate)
+    u = u if state is None else state.u
+    for stage in range(sharp + 1, sharp + 1 + REWEIGHTINGS * problem.inflate):
         if stage < first:
             continue
         if stage > first or not widening:
             widening = _widening(objective, parts, u, obs, len(transform.names))
         plain = all((w == 1).all() for w in widening)
         obs = [observed(p, widening=w) for p, w in zip(parts, widening, strict=True)]
-        last = plain or stage == len(stages) + REWEIGHTINGS - 1
+        last = plain or stage == sharp + REWEIGHTINGS
         state = descent.run(u, obs, stage, TOLERANCE if last else COARSE_TOLERANCE, max_steps, widening=widening)
         u = state.u
         if plain:
@@ -208,7 +201,33 @@ def _drawn_points(problem: Problem, transform: Transform, starts: int) -> list[n
     return points
 
 
-def best_of_starts(
+def _coarse_to_fine(
+    descent: Descent,
+    parts: list[Part],
+    problem: Problem,
+    u: jax.Array,
+    max_steps: int,
+    *,
+    first: int = 0,
+    exact: bool = True,
+) -> tuple[State | None, list[Observed]]:
+    """Descend with the data smoothed less and less, from stage `first` on; the last state, and the data it was for.
+
+    Where other stages follow, the sharp one need not be `exact`.
+    """
+    state, obs = None, []
+    for stage, broadening in enumerate([*problem.broadening, 0.0]):
+        if stage < first:
+            continue
+        obs = [observed(p, broadening=broadening) for p in parts]
+        last = broadening == 0 and exact
+        tolerance, steps = (TOLERANCE, max_steps) if last else (COARSE_TOLERANCE, min(max_steps, COARSE_STEPS))
+        state = descent.run(u, obs, stage, tolerance, steps, broadening=broadening)
+        u = state.u
+    return state, obs
+
+
+def _best_of_starts(
     descent: Descent, parts: list[Part], problem: Problem, points: list[np.ndarray], max_steps: int
 ) -> jax.Array:
     """Descend from every start that is left, noise not widened; the unconstrained numbers of the lowest end."""
@@ -217,14 +236,9 @@ def best_of_starts(
         if not np.isfinite(descent.cost(u, [observed(p) for p in parts])) and len(descent.ends):
             descent.ends += ((np.inf, np.asarray(u)),)  # a draw that the model cannot image is an end that never wins
             continue
-        for stage, broadening in enumerate([*problem.broadening, 0.0]):
-            obs = [observed(p, broadening=broadening) for p in parts]
-            steps = max_steps if broadening == 0 else min(max_steps, COARSE_STEPS)
-            tolerance = TOLERANCE if broadening == 0 else COARSE_TOLERANCE
-            state = descent.run(u, obs, stage, tolerance, steps, broadening=broadening)
-            u = state.u
-        descent.ends += ((float(state.cost), np.asarray(u)),)
-        descent.keeper.save(Saved(u, 0, [], descent.history, descent.ends))
+        state, _ = _coarse_to_fine(descent, parts, problem, u, max_steps)
+        descent.ends += ((float(state.cost), np.asarray(state.u)),)
+        descent.keeper.save(Saved(state.u, 0, [], descent.history, descent.ends))
     return jnp.asarray(min(descent.ends, key=lambda end: end[0])[1])
 
 
