@@ -303,8 +303,10 @@ def one(draw: int, study: Study, problem: bj.Problem, folder: Path) -> dict:
     result = bj.fit(data, problem, starts=config.starts, max_steps=config.max_steps, bootstrap_draws=0)
     seconds = time.perf_counter() - began
     depth = np.arange(config.layers, dtype=float)
-    band = bj.profile_band(result, bj.buried_layer, depth, SPACING)
-    if draw == 0:
+    unmeasured = [n for n in study.latent if not np.isfinite(result.errors[n])]  # on a bound: no error band
+    band = None if unmeasured else bj.profile_band(result, bj.buried_layer, depth, SPACING)
+    said = [f"No error band: {', '.join(unmeasured)} on a bound."] if band is None else band.report
+    if band is not None and not (folder.parent / "profile.png").exists():
         true_profile = np.asarray(bj.buried_layer(truth, depth))
         plot_profile(band, truth=true_profile).savefig(folder.parent / "profile.png", dpi=200)
         plot_fit(bj.result_dataset(result)).savefig(folder.parent / "cut.png", dpi=200)
@@ -313,7 +315,7 @@ def one(draw: int, study: Study, problem: bj.Problem, folder: Path) -> dict:
         "config": dataclasses.asdict(config), "commit": source_commit(), "truth": truth, "values": result.values,
         "errors": result.errors, "converged": result.converged, "seconds": seconds, "start_costs": result.start_costs,
         "chi2": float(result.maps["map"].tests.reduced_chi2), "inflation": result.inflation,
-        "report": result.report + band.report, "readings": [r.sentence for r in readings],
+        "report": result.report + said, "readings": [r.sentence for r in readings],
     }  # fmt: skip
 
 

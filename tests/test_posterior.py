@@ -165,8 +165,11 @@ def test_the_profile_says_what_the_light_does_not_reach():
     assert any(s.startswith("From depth") for s in not_seen.report)
     on_bound = stack_result(sharp)
     on_bound.errors["lower"] = np.nan
-    with pytest.raises(ValueError, match="must have measured every parameter, but not lower"):
+    with pytest.raises(ValueError, match="must have measured every parameter of the profile, but not lower"):
         bj.profile_band(on_bound, bj.buried_layer, depth, 1.36)
+    # what the profile does not depend on may be on its bound
+    even = bj.profile_band(on_bound, lambda values, depth: values["fraction"] * np.ones(depth.shape), depth, 1.36)
+    np.testing.assert_allclose(even.error, 0.02, rtol=0.1)  # 1000 draws or so: 2 %
 
 
 TABLE_OF_PAIR = bj.load_parameters(("Si", "Ge"), "vogl1983")

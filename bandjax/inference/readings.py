@@ -134,20 +134,21 @@ def profile_band(
         posterior: Draws; None: those of the Gaussian of the fit's covariance.
 
     Raises:
-        ValueError: the fit has not measured a parameter, and there are no draws; or a number of the profile has neither
-            a prior nor two bounds.
+        ValueError: the fit has not measured a number of the profile, and there are no draws; or one has neither a prior
+            nor two bounds.
     """
     rng = np.random.default_rng([result.problem.seed, 2])
     transform = make_transform(result.problem.parameters)
     x = np.array([result.values[n] for n in result.names])
-    drawn = _gaussian_draws(x, result, rng) if posterior is None else posterior.draws
-    drawn = np.clip(drawn, transform.lower, transform.upper)  # a Gaussian knows no bounds
 
     def at(x: jax.Array) -> jax.Array:
         return jnp.asarray(profile(all_values(transform, x), depth))
 
     of = jax.jit(jax.vmap(at))
-    held = _without_loose(transform, x, at)
+    used = (np.asarray(jax.jacfwd(at)(jnp.asarray(x))) != 0).any(axis=0)  # parameters that the profile depends on
+    drawn = _gaussian_draws(x, used, result, rng) if posterior is None else posterior.draws
+    drawn = np.clip(drawn, transform.lower, transform.upper)  # a Gaussian knows no bounds
+    held = _without_loose(transform, x, used)
     before = np.asarray(of(jnp.asarray([draw_from_prior(held, rng) for _ in range(PRIOR_DRAWS)])))
     after = np.asarray(of(jnp.asarray(drawn)))
     error, prior_error = after.std(axis=0), before.std(axis=0)
@@ -171,22 +172,25 @@ def profile_band(
     )
 
 
-def _without_loose(transform: Transform, x: np.ndarray, profile: Callable[[jax.Array], jax.Array]) -> Transform:
+def _without_loose(transform: Transform, x: np.ndarray, used: np.ndarray) -> Transform:
     """The priors, with numbers that have none (a gain) held where the profile does not depend on them."""
-    loose = ~np.isfinite(transform.sigma) & ~(np.isfinite(transform.lower) & np.isfinite(transform.upper))
-    slope = np.asarray(jax.jacfwd(profile)(jnp.asarray(x)))
-    held = loose & (slope == 0).all(axis=0)
+    held = ~np.isfinite(transform.sigma) & ~(np.isfinite(transform.lower) & np.isfinite(transform.upper)) & ~used
     sigma = np.where(held, 1e-9 * transform.scale, transform.sigma)
     return transform._replace(prior=np.where(held, x, transform.prior), sigma=sigma)
 
 
-def _gaussian_draws(x: np.ndarray, result: FitResult, rng: np.random.Generator) -> np.ndarray:
-    """Draws from the Gaussian of the covariance, (draw, parameter)."""
-    unmeasured = [n for n in result.names if not np.isfinite(result.errors[n])]  # or on a bound
-    if unmeasured:
-        raise ValueError(f"Argument `result` must have measured every parameter, but not {', '.join(unmeasured)}.")
-    sigma = np.sqrt(np.diagonal(result.covariance))
-    correlation = result.covariance / np.outer(
-        sigma, sigma
-    )  # numbers of one size: gains and lattice constants differ by 1e7
-    return x + sigma * rng.multivariate_normal(np.zeros(x.size), (correlation + correlation.T) / 2, PRIOR_DRAWS)
+def _gaussian_draws(x: np.ndarray, used: np.ndarray, result: FitResult, rng: np.random.Generator) -> np.ndarray:
+    """Draws from the Gaussian of the covariance, (draw, parameter); what was not measured is held where it is not used."""
+    measured = np.array([np.isfinite(result.errors[n]) for n in result.names])  # and not on a bound
+    missing = [n for n, m, u in zip(result.names, measured, used, strict=True) if u and not m]
+    if missing:
+        raise ValueError(
+            f"Argument `result` must have measured every parameter of the profile, but not {', '.join(missing)}."
+        )
+    covariance = result.covariance[np.ix_(measured, measured)]
+    sigma = np.sqrt(np.diagonal(covariance))
+    correlation = covariance / np.outer(sigma, sigma)  # numbers of one size: gains and lattice constants differ by 1e7
+    draws = np.tile(x, (PRIOR_DRAWS, 1))
+    correlation = (correlation + correlation.T) / 2
+    draws[:, measured] += sigma * rng.multivariate_normal(np.zeros(sigma.size), correlation, PRIOR_DRAWS)
+    return draws
