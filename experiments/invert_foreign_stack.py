@@ -67,14 +67,14 @@ class Config:
     conduction_error: float = 0.3  # eV, of the lowest conduction band there; the next one twice
     standards: tuple[tuple[float, float, float], ...] = ((0.3, 3.0, 13.0), (0.7, 5.0, 11.0))  # fraction, upper, lower
     loose: float = 0.02  # prior width of the energies in the calibration, relative
-    starts: int = 2
+    starts: int = 1
     max_steps: int = 30
     seed: int = 11
 
 
 PRESETS = {
     "default": Config(),
-    "some": Config(draws=4, starts=1),
+    "some": Config(draws=4),
     "sp3s": Config(fitted_by="vogl1983", widest=0.45, lowest=-1.6, relative=0.2, conduction_error=1.2, loose=0.03),
     "smoke": Config(
         draws=1,
