@@ -13,7 +13,9 @@ where the fit has a width that grows with |E − E_F| and a linear background. W
    the fitted table's energies are moved to them within priors, the gap included;
 2. cuts of a bare crystal and of two stacks whose layers are known (by X-rays, say), in one fit that shares table and
    matrix elements: radial factors of s, p, d, s* and of the second species, widths, inner potential, band offset;
-3. each unknown stack: fraction, interfaces, lattice constant and nuisances, with the rest held near the calibration.
+3. the standards again, as if unknown: what they are read off by is the mean bias, which readings are corrected for;
+4. each unknown stack: fraction, interfaces, lattice constant and nuisances, with the rest held near the calibration.
+   Scores stand with and without the correction.
 
 Escape depth is known; interfaces are drawn from the prior of the fit; surfaces have their dangling bonds raised. The
 preset "sp3s" fits sp3s* to a refitted sp3d5s*; "default" fits sp3d5s* of Niquet to the one refitted to PBE.
@@ -69,7 +71,7 @@ class Config:
     loose: float = 0.02  # prior width of the energies in the calibration, relative
     starts: int = 1
     max_steps: int = 30
-    seed: int = 11
+    seed: int = 12
 
 
 PRESETS = {
@@ -229,11 +231,16 @@ class Study:
         maps = {m: self.simulate(v, rng) for m, v in known.items()}
         result = bj.fit(maps, problem, max_steps=config.max_steps, bootstrap_draws=0)
         last = result.instrument(list(known)[-1])
-        return {
+        found = {
             "bands": bands, "energies": {n: result.values[n] for n in energies}, "offset": result.values["SiGe.offset"],
             "instrument": {n: float(v) for n, v in last.values.items()}, "report": result.report,
             "chi2": {m: float(r.tests.reduced_chi2) for m, r in result.maps.items()},
         }  # fmt: skip
+        unknown, off = self.problem(found), []
+        for name in list(known)[1:]:
+            again = bj.fit(maps[name], unknown, max_steps=config.max_steps, bootstrap_draws=0)
+            off.append({n: again.values[n] - known[name][n] for n in LATENT})
+        return found | {"standards_off_by": off, "bias": {n: float(np.mean([o[n] for o in off])) for n in LATENT}}
 
     def problem(self, calibration: dict) -> bj.Problem:
         """Of an unknown stack."""
@@ -273,22 +280,31 @@ def run(config: Config, folder: Path) -> dict:
         if not path.exists():
             write_atomically(path, json.dumps(one(draw, study, problem, folder)).encode())
         rows.append(check_config(path, config))
-    errors = {n: np.array([r["values"][n] - r["truth"][n] for r in rows]) for n in LATENT}
-    own = {n: np.array([r["errors"][n] for r in rows]) for n in LATENT}
-    within = {n: float(np.mean(np.abs(errors[n]) < limit)) for n, limit in LIMITS.items()}
+    scores = {
+        "as_read": _scores(rows, dict.fromkeys(LATENT, 0.0)), "corrected": _scores(rows, calibration["bias"])
+    }  # fmt: skip
     return {
-        "claim": all(part >= REQUIRED for part in within.values()),
-        "bias": {n: float(e.mean()) for n, e in errors.items()},
-        "scatter": {n: float(e.std()) for n, e in errors.items()},
-        "largest": {n: float(np.abs(e).max()) for n, e in errors.items()},
-        "rms_pull": {n: float(np.sqrt(np.nanmean((errors[n] / own[n]) ** 2))) for n in LATENT},
-        "within": within,
+        "claim": all(part >= REQUIRED for part in scores["corrected"]["within"].values()),
+        **scores,
         "limits": LIMITS,
         "converged": float(np.mean([r["converged"] for r in rows])),
         "chi2": float(np.median([r["chi2"] for r in rows])),
         "seconds": float(np.median([r["seconds"] for r in rows])),
         "calibration": calibration,
         "draws": rows,
+    }
+
+
+def _scores(rows: list[dict], bias: dict[str, float]) -> dict:
+    """Errors of the draws' readings less a known bias."""
+    errors = {n: np.array([r["values"][n] - b - r["truth"][n] for r in rows]) for n, b in bias.items()}
+    own = {n: np.array([r["errors"][n] for r in rows]) for n in LATENT}
+    return {
+        "bias": {n: float(e.mean()) for n, e in errors.items()},
+        "scatter": {n: float(e.std()) for n, e in errors.items()},
+        "largest": {n: float(np.abs(e).max()) for n, e in errors.items()},
+        "rms_pull": {n: float(np.sqrt(np.nanmean((errors[n] / own[n]) ** 2))) for n in LATENT},
+        "within": {n: float(np.mean(np.abs(errors[n]) < limit)) for n, limit in LIMITS.items()},
     }
 
 
@@ -323,5 +339,7 @@ if __name__ == "__main__":
     args = arguments(__doc__, PRESETS)
     started = time.perf_counter()
     metrics = run(PRESETS[args.preset], args.out / "draws")
-    print({k: metrics[k] for k in ("claim", "bias", "scatter", "within", "rms_pull", "chi2", "seconds")})
+    for kind in ("as_read", "corrected"):
+        print(kind, metrics[kind])
+    print({k: metrics[k] for k in ("claim", "chi2", "seconds")})
     write_json(args.out / "result.json", PRESETS[args.preset], metrics, started)

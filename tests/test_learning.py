@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -169,6 +170,41 @@ def test_a_killed_training_ends_bit_for_bit_where_an_undisturbed_one_does(signal
     assert [row.split(",")[0] for row in rows] == ["step", "2", "4"]
     with pytest.raises(ValueError, match="seed = 4 there and 5 here"):
         train(dataclasses.replace(config, seed=5), tmp_path / "killed", quiet=True)
+
+
+@pytest.mark.slow
+def test_ten_kills_at_any_moment_change_nothing(signals, tmp_path):
+    """SIGKILL, ten times, while steps are made and checkpoints are written: the same weights, no file that cannot be read."""
+    steps = 240  # a checkpoint every second step, so that kills also hit the writing
+    settings = {k: v for k, v in dataclasses.asdict(tiny(signals, steps=steps)).items() if k != "cache"}
+    lines = [f"{k} = {json.dumps(v)}" for k, v in {**settings, "cache": str(signals)}.items()]
+    (tmp_path / "config.toml").write_text("\n".join(lines))
+    whole = train(tiny(signals, steps=steps), tmp_path / "whole", quiet=True)
+    command = [
+        sys.executable,
+        "-c",
+        "from bandjax.cli import main; raise SystemExit(main())",
+        "train",
+        "reverse",
+        "-c",
+        str(tmp_path / "config.toml"),
+        "--quiet",
+    ]
+    command += ["-o", str(tmp_path / "killed")]
+    rng, metrics, kills = np.random.default_rng(3), tmp_path / "killed" / "metrics.csv", 0
+    while kills < 10:
+        before = metrics.read_text() if metrics.exists() else ""
+        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while run.poll() is None and (metrics.read_text() if metrics.exists() else "") == before:
+            time.sleep(0.01)  # until it has gone on from where it was
+        time.sleep(rng.uniform(0, 0.3))
+        assert run.poll() is None, "the training ended before it was killed ten times: give it more steps"
+        run.kill()
+        run.wait()
+        kills += 1
+    assert subprocess.run(command, check=False).returncode == 0
+    with np.load(whole) as a, np.load(tmp_path / "killed" / "reverse.npz") as b:
+        assert all((a[n] == b[n]).all() for n in a.files if n != "record")  # the record names the commit
 
 
 @pytest.mark.slow
