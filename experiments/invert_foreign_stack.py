@@ -13,7 +13,7 @@ where the fit has a width that grows with |E − E_F| and a linear background. W
    the fitted table's energies are moved to them within priors, the gap included;
 2. cuts of a bare crystal and of two stacks whose layers are known (by X-rays, say), in one fit that shares table and
    matrix elements: radial factors of s, p, d, s* and of the second species, widths, inner potential, band offset;
-3. the standards again, as if unknown: what they are read off by is the mean bias, which readings are corrected for;
+3. the standards again, as if unknown but from the right start: what they are read off by is a bias to correct for;
 4. each unknown stack: fraction, interfaces, lattice constant and nuisances, with the rest held near the calibration.
    Scores stand with and without the correction.
 
@@ -236,11 +236,17 @@ class Study:
             "instrument": {n: float(v) for n, v in last.values.items()}, "report": result.report,
             "chi2": {m: float(r.tests.reduced_chi2) for m, r in result.maps.items()},
         }  # fmt: skip
-        unknown, off = self.problem(found), []
-        for name in list(known)[1:]:
-            again = bj.fit(maps[name], unknown, max_steps=config.max_steps, bootstrap_draws=0)
-            off.append({n: again.values[n] - known[name][n] for n in LATENT})
-        return found | {"standards_off_by": off, "bias": {n: float(np.mean([o[n] for o in off])) for n in LATENT}}
+        return found | self.bias(found, {m: (maps[m], v) for m, v in known.items() if m != "bare"})
+
+    def bias(self, calibration: dict, standards: dict[str, tuple[xr.DataArray, dict[str, float]]]) -> dict:
+        """What known stacks are read off by, from starts at what they are known to be."""
+        problem, off = self.problem(calibration), []
+        for data, known in standards.values():
+            own = {n: p._replace(value=known[n], prior=p.value) for n, p in self.latent.items()}
+            there = dataclasses.replace(problem, parameters={**problem.parameters, **own})
+            found = bj.fit(data, there, max_steps=self.config.max_steps, bootstrap_draws=0)
+            off.append({n: found.values[n] - known[n] for n in LATENT})
+        return {"standards_off_by": off, "bias": {n: float(np.mean([o[n] for o in off])) for n in LATENT}}
 
     def problem(self, calibration: dict) -> bj.Problem:
         """Of an unknown stack."""
