@@ -145,10 +145,12 @@ def fit(
     given = isinstance(starts, Sequence)
     if len(starts) == 0 if given else (starts != int(starts) or starts < 1):
         raise ValueError(f"Argument `starts` must be a whole number ≥ 1 or a list of points, but is {starts!r}.")
+    if descents is not None and (descents != int(descents) or descents < 1):
+        raise ValueError(f"Argument `descents` must be a whole number ≥ 1, but is {descents!r}.")
     parts, transform = prepare(data, problem)
     points = _given_points(transform, starts) if given else _drawn_points(problem, transform, starts)
     objective = make_objective(problem, parts, transform)
-    mark = repr([np.asarray(p).tolist() for p in points]) if given else starts
+    mark = repr(([np.asarray(p).tolist() for p in points], descents)) if given else starts
     keeper = StateFile(state_file, problem, parts, transform, mark)
     u, first, widening, history, ends = keeper.load(jnp.asarray(start_vector(transform)))
     descent = Descent(objective, progress, keeper, history, ends)
