@@ -60,17 +60,18 @@ def _group(family: Family, path: Path, seed: int) -> zarr.Group:
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"Folder {path} must be a cache of signals, but cannot be opened ({error}).") from error
     mark = {"family": family.name, "fingerprint": family.fingerprint, "seed": seed}
-    if not dict(group.attrs):
-        r = family.ranges
-        shapes = ((len(family.drawn),), (r.kx_points, r.energy_points), (r.kx_points,), (r.energy_points,), (), ())
-        for name, shape in zip(Clean._fields, shapes, strict=True):
-            group.create_array(name, shape=(0, *shape), chunks=(BLOCK, *shape), dtype="float32")
+    if not dict(group.attrs) and not any(True for _ in group.keys()):
         group.attrs.update(mark | {"blocks": 0})
     found = {name: group.attrs.get(name) for name in mark}
     if found != mark:
         raise ValueError(
             f"Folder {path} must hold signals of {_words(mark)}, but holds those of {_words(found)}; choose another folder."
         )
+    r = family.ranges
+    shapes = ((len(family.drawn),), (r.kx_points, r.energy_points), (r.kx_points,), (r.energy_points,), (), ())
+    for name, shape in zip(Clean._fields, shapes, strict=True):
+        if name not in group:  # the folder is new, or its making was killed
+            group.create_array(name, shape=(0, *shape), chunks=(BLOCK, *shape), dtype="float32")
     return group
 
 
