@@ -4,19 +4,21 @@ import dataclasses
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from scipy.stats import multivariate_normal
 from scipy.stats import poisson as poisson_law
 
 import bandjax as bj
 from bandjax.inference.problem import model_values
 from bandjax.learning.cache import open_cache, single_precision
-from bandjax.learning.closed_loop import invert, misfits
+from bandjax.learning.closed_loop import explanations_of, guess_of, invert, judge, misfits
 from bandjax.learning.family import Ranges, buried_sige, physical, standardised
 from bandjax.learning.images import Clean, draw_clean, draw_images, expose, mean_counts
 from bandjax.learning.mixture import log_prob, mixture_of, moments, parameter_count, sample
@@ -189,6 +191,18 @@ def test_a_loss_that_is_nan_stops_in_words(signals, tmp_path, monkeypatch):
     assert train(tiny(signals), tmp_path, quiet=True).is_file()
 
 
+def test_a_cache_whose_making_was_killed_is_made(tmp_path, monkeypatch):
+    import bandjax.learning.cache as cache
+
+    monkeypatch.setattr(cache, "draw_clean", lambda family, key, count: made_up(count))
+    mark = {"family": FAMILY.name, "fingerprint": FAMILY.fingerprint, "seed": 4, "blocks": 0}
+    zarr.open_group(tmp_path / "killed", mode="a").attrs.update(mark)  # what comes first
+    assert open_cache(FAMILY, tmp_path / "killed", 128, seed=4, quiet=True).signal.shape == (128, 24, 48)
+    zarr.open_group(tmp_path / "foreign", mode="a").create_array("energy", shape=(3,), dtype="float32")
+    with pytest.raises(ValueError, match="but holds those of family None"):
+        open_cache(FAMILY, tmp_path / "foreign", 128, seed=4, quiet=True)
+
+
 def test_a_cache_of_another_seed_or_family_is_refused(signals):
     with pytest.raises(ValueError, match=r"seed 5, but holds those of family 'buried_sige' .*seed 4"):
         open_cache(FAMILY, signals, 128, seed=5, quiet=True)
@@ -228,7 +242,7 @@ def test_weights_travel_in_a_file_and_others_are_refused(reverse, images, tmp_pa
     with pytest.raises(ValueError, match="must hold weights of format 1, but has format 0"):
         load_reverse(tmp_path / "old.npz")
     (tmp_path / "broken.npz").write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match="must hold a reverse network, but cannot be read"):
+    with pytest.raises(ValueError, match="must hold a reverse network, but is no"):
         load_reverse(tmp_path / "broken.npz")
     with pytest.raises(FileNotFoundError, match="one of the shipped families buried_sige"):
         load_reverse(tmp_path / "nowhere.npz")
@@ -243,7 +257,9 @@ def test_weights_travel_in_a_file_and_others_are_refused(reverse, images, tmp_pa
         (lambda d: d.assign_coords(energy=d.energy - 4), "Axis `energy` must lie within -7 … 0.6"),
         (lambda d: d.assign_coords(energy=("energy", d.energy.values, {"units": "meV"})), "`energy` must be in eV, but is in 'meV'"),
         (lambda d: d[:, ::4], "Axis `energy` must have steps up to"),
+        (lambda d: d[5:12], "Axis `kx` must be at least 0.813 long"),
         (lambda d: d * 0, "must hold counts ≥ 0, some of them > 0"),
+        (lambda d: d.where(d.kx < 0.5, np.inf), "must hold counts ≥ 0, some of them > 0"),
         (lambda d: d.values, "must be an xarray.DataArray, but is a ndarray"),
     ],
 )  # fmt: skip
@@ -270,6 +286,58 @@ def test_misfits_are_of_order_one_for_noise_and_large_for_structure():
     mean[:, 20:23] *= 3
     chi2, along_k, _ = misfits(rng.poisson(mean).astype(float), np.full((24, 48), 3.0), 0)
     assert chi2 > 4 and along_k > 4
+
+
+@pytest.mark.slow
+def test_a_guess_is_of_the_pixels_of_the_map(reverse, images):
+    """Of a map with every energy split in two the network sees the same; gain and background are those of half a pixel."""
+    image = as_map(images).fillna(0.0)
+    step = float(image.energy[1] - image.energy[0])
+    fine = xr.concat([(image * f).assign_coords(energy=image.energy + s * step / 4) for f, s in ((0.4, -1), (0.6, 1))], "energy").sortby("energy")  # fmt: skip
+    whole, half = (guess_of(check_image(d.assign_attrs(image.attrs), FAMILY, SMALL), reverse) for d in (image, fine))
+    for name in FAMILY.names:
+        factor = 0.5 if name in ("gain", "background") else 1.0
+        # the middles of the pairs are the energies only to float32
+        assert half.values[name] == pytest.approx(factor * whole.values[name], rel=1e-3)
+        assert half.errors[name] == pytest.approx(factor * whole.errors[name], rel=1e-2)
+    assert half.level == pytest.approx(whole.level / 2)
+
+
+def fitted(ends: list[dict], costs: list[float], errors: dict | None = None, converged: bool = True) -> SimpleNamespace:
+    """What the verdict reads of a fit."""
+    error = {n: 0.1 * p.sigma for n, p in FAMILY.parameters} | {"gain": 1.0, "background": 1.0} | (errors or {})
+    return SimpleNamespace(start_ends=ends, start_costs=costs, errors=error, converged=converged)
+
+
+def test_verdicts():
+    middle = {n: p.value for n, p in FAMILY.parameters} | {"gain": 1e5, "background": 1.0}
+    guess = SimpleNamespace(outside=0.5)
+    sigma = 0.1 * dict(FAMILY.parameters)["fraction"].sigma  # the error of the fraction
+    for apart, above, count, verdict in (
+        (5.0, 2.0, 2, "ambiguous"), (5.0, 4.0, 2, "accepted"), (2.0, 2.0, 2, "accepted"), (0.5, 2.0, 1, "accepted"),
+    ):  # fmt: skip
+        other = middle | {"fraction": middle["fraction"] + apart * sigma}
+        result = fitted([other, middle], [100.0 + above, 100.0])
+        found = explanations_of(result)
+        assert found[0] == (0.0, middle) and len(found) == count
+        assert judge(result, FAMILY, guess, 1.0, [], found)[0] == verdict, (apart, above)
+    one = fitted([middle], [100.0])
+    assert judge(one, FAMILY, guess, 4.1, ["why"], ((0.0, middle),)) == (
+        "rejected", ["Rejected: no stack of family 'buried_sige' makes this image.", "why"]
+    )  # fmt: skip
+    open_end = fitted([middle], [100.0], converged=False)
+    assert judge(open_end, FAMILY, guess, 1.0, [], ((0.0, middle),))[0] == "unfinished"
+
+
+def test_what_is_not_measured_is_named():
+    guess = SimpleNamespace(outside=1.5)
+    prior = {n: p.sigma for n, p in FAMILY.parameters}
+    told = lambda errors: " ".join(judge(fitted([], [], errors), FAMILY, guess, 0.0, [], ())[1])  # noqa: E731
+    assert "does not measure interface: what is given" in told({"interface": 0.95 * prior["interface"]})
+    assert "does not measure lower: what is given" in told({"lower": np.inf})
+    assert "does not measure" not in told({"lower": np.nan})  # on its bound, which is no prior
+    assert "the posterior is the prior" in told({n: prior[n] for n in FAMILY.sample_names})
+    assert "unlike those that the network was trained on (1.5 times" in told({})
 
 
 @pytest.mark.slow
