@@ -1,7 +1,9 @@
 """The learned part: images from keys, the network's view of them, its posterior, training as a job, the closed loop."""
 
+import contextlib
 import dataclasses
 import json
+import resource
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -18,12 +20,13 @@ from scipy.stats import poisson as poisson_law
 import bandjax as bj
 from bandjax.inference.problem import model_values
 from bandjax.learning.cache import open_cache, single_precision
+from bandjax.learning.checkpoints import open_manager, restore_state, save_state
 from bandjax.learning.closed_loop import explanations_of, guess_of, invert, judge, misfits
 from bandjax.learning.family import Ranges, buried_sige, physical, standardised
 from bandjax.learning.images import Clean, draw_clean, draw_images, expose, mean_counts
 from bandjax.learning.mixture import log_prob, mixture_of, moments, parameter_count, sample
 from bandjax.learning.noise import poisson
-from bandjax.learning.objective import finish, make_loss
+from bandjax.learning.objective import State, finish, make_loss
 from bandjax.learning.observe import as_seen, check_image
 from bandjax.learning.reverse import Shape, seen
 from bandjax.learning.training import train
@@ -191,6 +194,33 @@ def test_a_loss_that_is_nan_stops_in_words(signals, tmp_path, monkeypatch):
     assert train(tiny(signals), tmp_path, quiet=True).is_file()
 
 
+@contextlib.contextmanager
+def no_room(size: int):
+    """As on a full disk: no file may grow beyond that many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_keeps_what_was_written(tmp_path, monkeypatch):
+    import bandjax.learning.cache as cache
+
+    state = State({"a": jax.random.normal(KEY, (200, 200))}, (), jnp.asarray(1))
+    with open_manager(tmp_path / "run") as manager:
+        save_state(manager, state, tmp_path / "run")
+        with no_room(20_000), pytest.raises(OSError, match="must have room for the checkpoint of step 2"):
+            save_state(manager, state._replace(step=jnp.asarray(2)), tmp_path / "run")
+        assert int(restore_state(manager, state).step) == 1
+    monkeypatch.setattr(cache, "draw_clean", lambda family, key, count: made_up(count))
+    open_cache(FAMILY, tmp_path / "signals", 128, quiet=True)
+    with no_room(20_000), pytest.raises(OSError, match="must have room for 2 blocks of signals, but block 2"):
+        open_cache(FAMILY, tmp_path / "signals", 256, quiet=True)
+    assert open_cache(FAMILY, tmp_path / "signals", 128, quiet=True).signal.shape[0] == 128
+
+
 def test_a_cache_whose_making_was_killed_is_made(tmp_path, monkeypatch):
     import bandjax.learning.cache as cache
 
@@ -213,6 +243,7 @@ def test_a_cache_of_another_seed_or_family_is_refused(signals):
     [
         ("stepz = 4", "'stepz' is no key of a training. Did you mean 'steps'"),
         ("steps = 0", "`steps` must be > 0, but is 0"),
+        ("blocks = -1", "`blocks` must be ≥ 0, but is -1"),
         ('steps = "many"', "`steps` must be like 6000, but is 'many'"),
         ('family = "buried_gaas"', "names 'buried_gaas'. Did you mean 'buried_sige'"),
         ("signals = 10", "`signals` must exceed `validation` .1024., but is 10"),

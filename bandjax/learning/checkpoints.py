@@ -63,7 +63,7 @@ def save_state(manager: ocp.CheckpointManager, state: State, folder: Path) -> No
     try:
         manager.save(int(state.step), args=ocp.args.StandardSave(state._asdict()))
         manager.wait_until_finished()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # TensorStore says ValueError where a disk is full
         raise OSError(
             f"Folder {folder} must have room for the checkpoint of step {int(state.step)}, but it could not be written "
             f"({error}); the ones before are kept."
