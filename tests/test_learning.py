@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import xarray as xr
 import zarr
@@ -21,12 +22,22 @@ import bandjax as bj
 from bandjax.inference.problem import model_values
 from bandjax.learning.cache import open_cache, single_precision
 from bandjax.learning.checkpoints import open_manager, restore_state, save_state
-from bandjax.learning.closed_loop import explanations_of, guess_of, invert, judge, misfits
+from bandjax.learning.closed_loop import (
+    Guess,
+    Inversion,
+    as_dictionary,
+    explanations_of,
+    guess_of,
+    invert,
+    judge,
+    misfits,
+    residual_test,
+)
 from bandjax.learning.family import Ranges, buried_sige, physical, standardised
-from bandjax.learning.images import Clean, draw_clean, draw_images, expose, mean_counts
-from bandjax.learning.mixture import log_prob, mixture_of, moments, parameter_count, sample
+from bandjax.learning.images import Clean, Images, draw_clean, draw_images, expose, mean_counts
+from bandjax.learning.mixture import Mixture, log_prob, mixture_of, moments, parameter_count, sample
 from bandjax.learning.noise import poisson
-from bandjax.learning.objective import State, finish, make_loss
+from bandjax.learning.objective import State, finish, make_loss, make_step
 from bandjax.learning.observe import as_seen, check_image
 from bandjax.learning.reverse import Shape, seen
 from bandjax.learning.training import train
@@ -360,6 +371,24 @@ def test_verdicts():
     assert judge(open_end, FAMILY, guess, 1.0, [], ((0.0, middle),))[0] == "unfinished"
 
 
+def test_an_unknown_error_is_null_in_json():
+    guess = Guess(Mixture(*3 * (jnp.zeros(1),)), {}, {}, 0.5, 30.0, ())
+    found = Inversion("accepted", [], {"lower": 1.0}, {"lower": np.nan, "upper": 0.5}, guess, 0.0, (), None, {})
+    assert json.loads(json.dumps(as_dictionary(found), allow_nan=False))["errors"] == {"lower": None, "upper": 0.5}
+
+
+def test_maps_that_hold_no_counts_are_named():
+    mean = np.full((24, 48), 10.0)
+    for data, told in (
+        (np.random.default_rng(1).poisson(mean), []),
+        (np.random.default_rng(1).poisson(100 * mean) / 100, ["below that of noise", "not whole"]),
+    ):
+        maps = {n: xr.DataArray(x * 1.0, dims=("kx", "energy")) for n, x in (("data", data), ("model", mean))}
+        found = SimpleNamespace(maps={"map": SimpleNamespace(**maps)}, names=())
+        misfit, words = residual_test(found)
+        assert misfit < 4 and len(words) == len(told) and all(t in w for t, w in zip(told, words, strict=True))
+
+
 def test_what_is_not_measured_is_named():
     guess = SimpleNamespace(outside=1.5)
     prior = {n: p.sigma for n, p in FAMILY.parameters}
@@ -369,6 +398,24 @@ def test_what_is_not_measured_is_named():
     assert "does not measure" not in told({"lower": np.nan})  # on its bound, which is no prior
     assert "the posterior is the prior" in told({n: prior[n] for n in FAMILY.sample_names})
     assert "unlike those that the network was trained on (1.5 times" in told({})
+
+
+@pytest.mark.slow
+def test_the_learned_programs_lower_for_a_gpu():
+    """Drawing images and a training step become programs of CUDA (made here, not run there)."""
+    with single_precision():
+        draw = jax.jit(lambda data: draw_images(FAMILY, jax.random.wrap_key_data(data), 2))
+        data = jax.random.key_data(KEY)
+        network, optimiser = make_network(SMALL), optax.adamw(1e-3)
+        weights = weights_of(network)
+        state = State(weights, optimiser.init(weights), jnp.zeros((), jnp.int32))
+
+        def step(weights, *fields):
+            after, value = make_step(make_loss(network), optimiser)(state._replace(weights=weights), Images(*fields))
+            return after.weights, value
+
+        for program, inputs in ((draw, (data,)), (jax.jit(step), (weights, *jax.eval_shape(draw, data)))):
+            assert jax.export.export(program, platforms=["cuda"])(*inputs).platforms == ("cuda",)
 
 
 @pytest.mark.slow

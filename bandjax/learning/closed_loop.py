@@ -90,14 +90,16 @@ def invert(
     Args:
         image: Counts on `kx` and `energy`, with the attributes `photon_energy` and `fwhm_energy`; see `check_image`.
         reverse: A trained network; None: the shipped one.
-        starts: Starts from the network that are refined; the lowest −log posterior wins.
+        starts: Starts from the network that are refined; the lowest −log posterior wins. One cannot be ambiguous.
         max_steps: Trials at most of each descent.
         seed: Of the draws from the network's posterior.
         progress: Called after every trial of a descent.
 
     Raises:
-        ValueError: the image is no such cut, or lies outside the ranges that were trained.
+        ValueError: the image is no such cut, or lies outside the ranges that were trained, or there is no start.
     """
+    if starts != int(starts) or starts < 1:
+        raise ValueError(f"Argument `starts` must be a whole number ≥ 1, but is {starts!r}.")
     reverse = load_reverse() if reverse is None else reverse
     image = check_image(image, reverse.family, reverse.network.shape)
     began = time.perf_counter()
@@ -242,9 +244,10 @@ def judge(
 
 
 def as_dictionary(found: Inversion) -> dict[str, Any]:
-    """The numbers of an inversion as plain values, for JSON."""
+    """The numbers of an inversion as plain values, for JSON; None for an error that is not known."""
+    errors = {n: e if np.isfinite(e) else None for n, e in found.errors.items()}
     return {
-        "verdict": found.verdict, "report": found.report, "values": found.values, "errors": found.errors,
+        "verdict": found.verdict, "report": found.report, "values": found.values, "errors": errors,
         "network": {"values": found.guess.values, "errors": found.guess.errors, "outside": found.guess.outside},
         "misfit": found.misfit, "mean_counts": found.guess.level, "seconds": found.seconds,
         "explanations": [{"above": above, "values": values} for above, values in found.explanations],
