@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -185,6 +186,36 @@ def test_a_killed_training_ends_bit_for_bit_where_an_undisturbed_one_does(signal
     assert [row.split(",")[0] for row in rows] == ["step", "2", "4"]
     with pytest.raises(ValueError, match="seed = 4 there and 5 here"):
         train(dataclasses.replace(config, seed=5), tmp_path / "killed", quiet=True)
+
+
+TWO_DEVICES = """
+import sys
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+from bandjax.devices import device_mesh
+from bandjax.learning import training
+from bandjax.learning.images import Clean
+from bandjax.learning.training_config import training_config
+
+def signals(family, key, count, mesh=None):
+    shapes = (9,), (24, 48), (24,), (48,), (), ()
+    made = Clean(*(jax.random.uniform(jax.random.fold_in(key, i), (count, *s), minval=0.5) for i, s in enumerate(shapes)))
+    return jax.device_put(made, NamedSharding(mesh, PartitionSpec("batch")))
+
+training.draw_clean = signals
+config = training_config({"steps": 2, "batch": 4, "signals": 0, "validation": 4, "checkpoint_every": 1, "components": 1,
+                          "width": 8, "blocks": 1, "hidden": 8})
+for stop in (1, None):
+    written = training.train(config, sys.argv[1], quiet=True, stop_after=stop, mesh=device_mesh())
+print(len(jax.devices()), written.name)
+"""
+
+
+@pytest.mark.slow
+def test_a_training_on_two_devices_goes_on(tmp_path):
+    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    done = subprocess.run([sys.executable, "-c", TWO_DEVICES, str(tmp_path)], capture_output=True, text=True, env=env)
+    assert done.returncode == 0 and done.stdout.split() == ["2", "reverse.npz"], done.stderr[-2000:]
 
 
 @pytest.mark.slow
