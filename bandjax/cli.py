@@ -38,8 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = lambda message, *_, **__: print(f"bandjax: note: {message}", file=sys.stderr)
             found = commands.RUN[options.run](options)
     except KeyboardInterrupt:
-        again = "the same command" if options.run == "train" else "`bandjax fit … --resume`"
-        print(f"bandjax: interrupted; {again} goes on from the last step.", file=sys.stderr)
+        again = {"train": "the same command", "fit": "`bandjax fit … --resume`"}.get(options.run)
+        goes_on = f"; {again} goes on from the last step" if again else ""
+        print(f"bandjax: interrupted{goes_on}.", file=sys.stderr)
         return 130
     except (ValueError, TypeError, KeyError, OSError, ImportError, FloatingPointError) as error:
         print(f"bandjax: {_sentence(error)}", file=sys.stderr)

@@ -34,9 +34,9 @@ def run_inversion(options: argparse.Namespace) -> Any:
         if given is not None:
             image = image.assign_attrs({name: given})
     reverse = load_reverse(options.weights) if options.weights else load_reverse()
-    found = invert(image, reverse=reverse, starts=options.starts)
     out = Path(options.output)
-    out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)  # before what takes long
+    found = invert(image, reverse=reverse, starts=options.starts)
     numbers = as_dictionary(found)
     write_atomically(out / "inversion.json", json.dumps(numbers, indent=1, default=float).encode())
     provenance = provenance_of(0, {"family": reverse.family.name}, source_files=str(options.map))

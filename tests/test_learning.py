@@ -1,28 +1,45 @@
 """The learned part: images from keys, the network's view of them, its posterior, training as a job, the closed loop."""
 
+import contextlib
 import dataclasses
 import json
+import os
+import resource
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import xarray as xr
+import zarr
 from scipy.stats import multivariate_normal
 from scipy.stats import poisson as poisson_law
 
 import bandjax as bj
 from bandjax.inference.problem import model_values
 from bandjax.learning.cache import open_cache, single_precision
-from bandjax.learning.closed_loop import invert, misfits
+from bandjax.learning.checkpoints import open_manager, restore_state, save_state
+from bandjax.learning.closed_loop import (
+    Guess,
+    Inversion,
+    as_dictionary,
+    explanations_of,
+    guess_of,
+    invert,
+    judge,
+    misfits,
+    residual_test,
+)
 from bandjax.learning.family import Ranges, buried_sige, physical, standardised
-from bandjax.learning.images import Clean, draw_clean, draw_images, expose, mean_counts
-from bandjax.learning.mixture import log_prob, mixture_of, moments, parameter_count, sample
+from bandjax.learning.images import Clean, Images, draw_clean, draw_images, expose, mean_counts
+from bandjax.learning.mixture import Mixture, log_prob, mixture_of, moments, parameter_count, sample
 from bandjax.learning.noise import poisson
-from bandjax.learning.objective import finish, make_loss
+from bandjax.learning.objective import State, finish, make_loss, make_step
 from bandjax.learning.observe import as_seen, check_image
 from bandjax.learning.reverse import Shape, seen
 from bandjax.learning.training import train
@@ -172,6 +189,36 @@ def test_a_killed_training_ends_bit_for_bit_where_an_undisturbed_one_does(signal
         train(dataclasses.replace(config, seed=5), tmp_path / "killed", quiet=True)
 
 
+TWO_DEVICES = """
+import sys
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+from bandjax.devices import device_mesh
+from bandjax.learning import training
+from bandjax.learning.images import Clean
+from bandjax.learning.training_config import training_config
+
+def signals(family, key, count, mesh=None):
+    shapes = (9,), (24, 48), (24,), (48,), (), ()
+    made = Clean(*(jax.random.uniform(jax.random.fold_in(key, i), (count, *s), minval=0.5) for i, s in enumerate(shapes)))
+    return jax.device_put(made, NamedSharding(mesh, PartitionSpec("batch")))
+
+training.draw_clean = signals
+config = training_config({"steps": 2, "batch": 4, "signals": 0, "validation": 4, "checkpoint_every": 1, "components": 1,
+                          "width": 8, "blocks": 1, "hidden": 8})
+for stop in (1, None):
+    written = training.train(config, sys.argv[1], quiet=True, stop_after=stop, mesh=device_mesh())
+print(len(jax.devices()), written.name)
+"""
+
+
+@pytest.mark.slow
+def test_a_training_on_two_devices_goes_on(tmp_path):
+    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    done = subprocess.run([sys.executable, "-c", TWO_DEVICES, str(tmp_path)], capture_output=True, text=True, env=env)
+    assert done.returncode == 0 and done.stdout.split() == ["2", "reverse.npz"], done.stderr[-2000:]
+
+
 @pytest.mark.slow
 def test_ten_kills_at_any_moment_change_nothing(signals, tmp_path):
     """SIGKILL, ten times, while steps are made and checkpoints are written: the same weights, no file that cannot be read."""
@@ -225,6 +272,45 @@ def test_a_loss_that_is_nan_stops_in_words(signals, tmp_path, monkeypatch):
     assert train(tiny(signals), tmp_path, quiet=True).is_file()
 
 
+@contextlib.contextmanager
+def no_room(size: int):
+    """As on a full disk: no file may grow beyond that many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_keeps_what_was_written(tmp_path, monkeypatch):
+    import bandjax.learning.cache as cache
+
+    state = State({"a": jax.random.normal(KEY, (200, 200))}, (), jnp.asarray(1))
+    with open_manager(tmp_path / "run") as manager:
+        save_state(manager, state, tmp_path / "run")
+        with no_room(20_000), pytest.raises(OSError, match="must have room for the checkpoint of step 2"):
+            save_state(manager, state._replace(step=jnp.asarray(2)), tmp_path / "run")
+        assert int(restore_state(manager, state).step) == 1
+    monkeypatch.setattr(cache, "draw_clean", lambda family, key, count: made_up(count))
+    open_cache(FAMILY, tmp_path / "signals", 128, quiet=True)
+    with no_room(20_000), pytest.raises(OSError, match="must have room for 2 blocks of signals, but block 2"):
+        open_cache(FAMILY, tmp_path / "signals", 256, quiet=True)
+    assert open_cache(FAMILY, tmp_path / "signals", 128, quiet=True).signal.shape[0] == 128
+
+
+def test_a_cache_whose_making_was_killed_is_made(tmp_path, monkeypatch):
+    import bandjax.learning.cache as cache
+
+    monkeypatch.setattr(cache, "draw_clean", lambda family, key, count: made_up(count))
+    mark = {"family": FAMILY.name, "fingerprint": FAMILY.fingerprint, "seed": 4, "blocks": 0}
+    zarr.open_group(tmp_path / "killed", mode="a").attrs.update(mark)  # what comes first
+    assert open_cache(FAMILY, tmp_path / "killed", 128, seed=4, quiet=True).signal.shape == (128, 24, 48)
+    zarr.open_group(tmp_path / "foreign", mode="a").create_array("energy", shape=(3,), dtype="float32")
+    with pytest.raises(ValueError, match="but holds those of family None"):
+        open_cache(FAMILY, tmp_path / "foreign", 128, seed=4, quiet=True)
+
+
 def test_a_cache_of_another_seed_or_family_is_refused(signals):
     with pytest.raises(ValueError, match=r"seed 5, but holds those of family 'buried_sige' .*seed 4"):
         open_cache(FAMILY, signals, 128, seed=5, quiet=True)
@@ -235,6 +321,7 @@ def test_a_cache_of_another_seed_or_family_is_refused(signals):
     [
         ("stepz = 4", "'stepz' is no key of a training. Did you mean 'steps'"),
         ("steps = 0", "`steps` must be > 0, but is 0"),
+        ("blocks = -1", "`blocks` must be ≥ 0, but is -1"),
         ('steps = "many"', "`steps` must be like 6000, but is 'many'"),
         ('family = "buried_gaas"', "names 'buried_gaas'. Did you mean 'buried_sige'"),
         ("signals = 10", "`signals` must exceed `validation` .1024., but is 10"),
@@ -264,7 +351,7 @@ def test_weights_travel_in_a_file_and_others_are_refused(reverse, images, tmp_pa
     with pytest.raises(ValueError, match="must hold weights of format 1, but has format 0"):
         load_reverse(tmp_path / "old.npz")
     (tmp_path / "broken.npz").write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match="must hold a reverse network, but cannot be read"):
+    with pytest.raises(ValueError, match="must hold a reverse network, but is no"):
         load_reverse(tmp_path / "broken.npz")
     with pytest.raises(FileNotFoundError, match="one of the shipped families buried_sige"):
         load_reverse(tmp_path / "nowhere.npz")
@@ -279,7 +366,9 @@ def test_weights_travel_in_a_file_and_others_are_refused(reverse, images, tmp_pa
         (lambda d: d.assign_coords(energy=d.energy - 4), "Axis `energy` must lie within -7 … 0.6"),
         (lambda d: d.assign_coords(energy=("energy", d.energy.values, {"units": "meV"})), "`energy` must be in eV, but is in 'meV'"),
         (lambda d: d[:, ::4], "Axis `energy` must have steps up to"),
+        (lambda d: d[5:12], "Axis `kx` must be at least 0.813 long"),
         (lambda d: d * 0, "must hold counts ≥ 0, some of them > 0"),
+        (lambda d: d.where(d.kx < 0.5, np.inf), "must hold counts ≥ 0, some of them > 0"),
         (lambda d: d.values, "must be an xarray.DataArray, but is a ndarray"),
     ],
 )  # fmt: skip
@@ -306,6 +395,94 @@ def test_misfits_are_of_order_one_for_noise_and_large_for_structure():
     mean[:, 20:23] *= 3
     chi2, along_k, _ = misfits(rng.poisson(mean).astype(float), np.full((24, 48), 3.0), 0)
     assert chi2 > 4 and along_k > 4
+
+
+@pytest.mark.slow
+def test_a_guess_is_of_the_pixels_of_the_map(reverse, images):
+    """Of a map with every energy split in two the network sees the same; gain and background are those of half a pixel."""
+    image = as_map(images).fillna(0.0)
+    step = float(image.energy[1] - image.energy[0])
+    fine = xr.concat([(image * f).assign_coords(energy=image.energy + s * step / 4) for f, s in ((0.4, -1), (0.6, 1))], "energy").sortby("energy")  # fmt: skip
+    whole, half = (guess_of(check_image(d.assign_attrs(image.attrs), FAMILY, SMALL), reverse) for d in (image, fine))
+    for name in FAMILY.names:
+        factor = 0.5 if name in ("gain", "background") else 1.0
+        # the middles of the pairs are the energies only to float32
+        assert half.values[name] == pytest.approx(factor * whole.values[name], rel=1e-3)
+        assert half.errors[name] == pytest.approx(factor * whole.errors[name], rel=1e-2)
+    assert half.level == pytest.approx(whole.level / 2)
+
+
+def fitted(ends: list[dict], costs: list[float], errors: dict | None = None, converged: bool = True) -> SimpleNamespace:
+    """What the verdict reads of a fit."""
+    error = {n: 0.1 * p.sigma for n, p in FAMILY.parameters} | {"gain": 1.0, "background": 1.0} | (errors or {})
+    return SimpleNamespace(start_ends=ends, start_costs=costs, errors=error, converged=converged)
+
+
+def test_verdicts():
+    middle = {n: p.value for n, p in FAMILY.parameters} | {"gain": 1e5, "background": 1.0}
+    guess = SimpleNamespace(outside=0.5)
+    sigma = 0.1 * dict(FAMILY.parameters)["fraction"].sigma  # the error of the fraction
+    for apart, above, count, verdict in (
+        (5.0, 2.0, 2, "ambiguous"), (5.0, 4.0, 2, "accepted"), (2.0, 2.0, 2, "accepted"), (0.5, 2.0, 1, "accepted"),
+    ):  # fmt: skip
+        other = middle | {"fraction": middle["fraction"] + apart * sigma}
+        result = fitted([other, middle], [100.0 + above, 100.0])
+        found = explanations_of(result)
+        assert found[0] == (0.0, middle) and len(found) == count
+        assert judge(result, FAMILY, guess, 1.0, [], found)[0] == verdict, (apart, above)
+    one = fitted([middle], [100.0])
+    assert judge(one, FAMILY, guess, 4.1, ["why"], ((0.0, middle),)) == (
+        "rejected", ["Rejected: no stack of family 'buried_sige' makes this image.", "why"]
+    )  # fmt: skip
+    open_end = fitted([middle], [100.0], converged=False)
+    assert judge(open_end, FAMILY, guess, 1.0, [], ((0.0, middle),))[0] == "unfinished"
+
+
+def test_an_unknown_error_is_null_in_json():
+    guess = Guess(Mixture(*3 * (jnp.zeros(1),)), {}, {}, 0.5, 30.0, ())
+    found = Inversion("accepted", [], {"lower": 1.0}, {"lower": np.nan, "upper": 0.5}, guess, 0.0, (), None, {})
+    assert json.loads(json.dumps(as_dictionary(found), allow_nan=False))["errors"] == {"lower": None, "upper": 0.5}
+
+
+def test_maps_that_hold_no_counts_are_named():
+    mean = np.full((24, 48), 10.0)
+    for data, told in (
+        (np.random.default_rng(1).poisson(mean), []),
+        (np.random.default_rng(1).poisson(100 * mean) / 100, ["below that of noise", "not whole"]),
+    ):
+        maps = {n: xr.DataArray(x * 1.0, dims=("kx", "energy")) for n, x in (("data", data), ("model", mean))}
+        found = SimpleNamespace(maps={"map": SimpleNamespace(**maps)}, names=())
+        misfit, words = residual_test(found)
+        assert misfit < 4 and len(words) == len(told) and all(t in w for t, w in zip(told, words, strict=True))
+
+
+def test_what_is_not_measured_is_named():
+    guess = SimpleNamespace(outside=1.5)
+    prior = {n: p.sigma for n, p in FAMILY.parameters}
+    told = lambda errors: " ".join(judge(fitted([], [], errors), FAMILY, guess, 0.0, [], ())[1])  # noqa: E731
+    assert "does not measure interface: what is given" in told({"interface": 0.95 * prior["interface"]})
+    assert "does not measure lower: what is given" in told({"lower": np.inf})
+    assert "does not measure" not in told({"lower": np.nan})  # on its bound, which is no prior
+    assert "the posterior is the prior" in told({n: prior[n] for n in FAMILY.sample_names})
+    assert "unlike those that the network was trained on (1.5 times" in told({})
+
+
+@pytest.mark.slow
+def test_the_learned_programs_lower_for_a_gpu():
+    """Drawing images and a training step become programs of CUDA (made here, not run there)."""
+    with single_precision():
+        draw = jax.jit(lambda data: draw_images(FAMILY, jax.random.wrap_key_data(data), 2))
+        data = jax.random.key_data(KEY)
+        network, optimiser = make_network(SMALL), optax.adamw(1e-3)
+        weights = weights_of(network)
+        state = State(weights, optimiser.init(weights), jnp.zeros((), jnp.int32))
+
+        def step(weights, *fields):
+            after, value = make_step(make_loss(network), optimiser)(state._replace(weights=weights), Images(*fields))
+            return after.weights, value
+
+        for program, inputs in ((draw, (data,)), (jax.jit(step), (weights, *jax.eval_shape(draw, data)))):
+            assert jax.export.export(program, platforms=["cuda"])(*inputs).platforms == ("cuda",)
 
 
 @pytest.mark.slow

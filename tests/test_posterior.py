@@ -96,6 +96,8 @@ def test_the_best_of_several_starts_wins(tmp_path):
     assert given.start_ends[0]["t"] == pytest.approx(whole.values["t"], abs=whole.errors["t"])
     with pytest.raises(ValueError, match="must give every free parameter, but a point has no"):
         bj.fit(data, stuck, starts=[{"gain": 1.0}])
+    with pytest.raises(ValueError, match="`descents` must be a whole number ≥ 1, but is 0"):
+        bj.fit(data, stuck, starts=[alone.values], descents=0)
 
 
 def test_draws_keep_to_priors_and_bounds():

@@ -145,10 +145,12 @@ def fit(
     given = isinstance(starts, Sequence)
     if len(starts) == 0 if given else (starts != int(starts) or starts < 1):
         raise ValueError(f"Argument `starts` must be a whole number ≥ 1 or a list of points, but is {starts!r}.")
+    if descents is not None and (descents != int(descents) or descents < 1):
+        raise ValueError(f"Argument `descents` must be a whole number ≥ 1, but is {descents!r}.")
     parts, transform = prepare(data, problem)
     points = _given_points(transform, starts) if given else _drawn_points(problem, transform, starts)
     objective = make_objective(problem, parts, transform)
-    mark = repr([np.asarray(p).tolist() for p in points]) if given else starts
+    mark = repr(([np.asarray(p).tolist() for p in points], descents)) if given else starts
     keeper = StateFile(state_file, problem, parts, transform, mark)
     u, first, widening, history, ends = keeper.load(jnp.asarray(start_vector(transform)))
     descent = Descent(objective, progress, keeper, history, ends)
@@ -161,8 +163,10 @@ def fit(
     if (given or len(points) > 1) and (len(ends) < len(points) or first == 0):
         u = _best_of_starts(descent, parts, problem, points, max_steps)
         first, widening = sharp, []
-    state, obs = _coarse_to_fine(descent, parts, problem, u, max_steps, first=first, exact=not problem.inflate)
-    u = u if state is None else state.u
+    state, obs = None, []
+    if first <= sharp:
+        state, obs = _coarse_to_fine(descent, parts, problem, u, max_steps, first=first, exact=not problem.inflate)
+        u = state.u
     for stage in range(sharp + 1, sharp + 1 + REWEIGHTINGS * problem.inflate):
         if stage < first:
             continue
@@ -210,21 +214,17 @@ def _coarse_to_fine(
     *,
     first: int = 0,
     exact: bool = True,
-) -> tuple[State | None, list[Observed]]:
+) -> tuple[State, list[Observed]]:
     """Descend with the data smoothed less and less, from stage `first` on; the last state, and the data it was for.
 
     Where other stages follow, the sharp one need not be `exact`.
     """
-    state, obs = None, []
-    for stage, broadening in enumerate([*problem.broadening, 0.0]):
-        if stage < first:
-            continue
+    coarse = COARSE_TOLERANCE, min(max_steps, COARSE_STEPS)
+    for stage, broadening in list(enumerate(problem.broadening))[first:]:
         obs = [observed(p, broadening=broadening) for p in parts]
-        last = broadening == 0 and exact
-        tolerance, steps = (TOLERANCE, max_steps) if last else (COARSE_TOLERANCE, min(max_steps, COARSE_STEPS))
-        state = descent.run(u, obs, stage, tolerance, steps, broadening=broadening)
-        u = state.u
-    return state, obs
+        u = descent.run(u, obs, stage, *coarse, broadening=broadening).u
+    obs = [observed(p) for p in parts]
+    return descent.run(u, obs, len(problem.broadening), *((TOLERANCE, max_steps) if exact else coarse)), obs
 
 
 def _best_of_starts(

@@ -30,6 +30,7 @@ def open_cache(family: Family, path: str | Path, count: int, *, seed: int = 0, q
 
     Raises:
         ValueError: the folder holds the cache of another family, version or seed, or is no cache.
+        OSError: it could not be written; what was there is kept.
     """
     group = _group(family, Path(path), seed)
     wanted = -(-count // BLOCK)
@@ -37,11 +38,17 @@ def open_cache(family: Family, path: str | Path, count: int, *, seed: int = 0, q
     with single_precision():
         for block in track(range(int(group.attrs["blocks"]), wanted), "signals", disable=quiet):
             drawn = draw_clean(family, jax.random.fold_in(key, block), BLOCK)
-            for name, array in zip(Clean._fields, drawn, strict=True):
-                stored: Any = group[name]
-                stored.resize(((block + 1) * BLOCK, *array.shape[1:]))
-                stored[block * BLOCK :] = np.asarray(array)
-            group.attrs["blocks"] = block + 1  # last: a block counts only once it is whole
+            try:
+                for name, array in zip(Clean._fields, drawn, strict=True):
+                    stored: Any = group[name]
+                    stored.resize(((block + 1) * BLOCK, *array.shape[1:]))
+                    stored[block * BLOCK :] = np.asarray(array)
+                group.attrs["blocks"] = block + 1  # last: a block counts only once it is whole
+            except OSError as error:
+                raise OSError(
+                    f"Folder {path} must have room for {wanted} blocks of signals, but block {block + 1} could not be "
+                    f"written ({error}); the ones before are kept."
+                ) from error
     return Clean(*(np.asarray(group[name][: wanted * BLOCK]) for name in Clean._fields))
 
 
@@ -60,17 +67,18 @@ def _group(family: Family, path: Path, seed: int) -> zarr.Group:
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"Folder {path} must be a cache of signals, but cannot be opened ({error}).") from error
     mark = {"family": family.name, "fingerprint": family.fingerprint, "seed": seed}
-    if not dict(group.attrs):
-        r = family.ranges
-        shapes = ((len(family.drawn),), (r.kx_points, r.energy_points), (r.kx_points,), (r.energy_points,), (), ())
-        for name, shape in zip(Clean._fields, shapes, strict=True):
-            group.create_array(name, shape=(0, *shape), chunks=(BLOCK, *shape), dtype="float32")
+    if not dict(group.attrs) and not any(True for _ in group.keys()):
         group.attrs.update(mark | {"blocks": 0})
     found = {name: group.attrs.get(name) for name in mark}
     if found != mark:
         raise ValueError(
             f"Folder {path} must hold signals of {_words(mark)}, but holds those of {_words(found)}; choose another folder."
         )
+    r = family.ranges
+    shapes = ((len(family.drawn),), (r.kx_points, r.energy_points), (r.kx_points,), (r.energy_points,), (), ())
+    for name, shape in zip(Clean._fields, shapes, strict=True):
+        if name not in group:  # the folder is new, or its making was killed
+            group.create_array(name, shape=(0, *shape), chunks=(BLOCK, *shape), dtype="float32")
     return group
 
 

@@ -36,10 +36,13 @@ def check_folder(folder: Path, record: dict[str, Any], family: Family) -> None:
         raise ValueError(
             f"File {path} must say what is trained in its folder, but cannot be read ({error})."
         ) from error
+    if not isinstance(found, dict) or not isinstance(found.get("config", {}), dict):
+        raise ValueError(f"File {path} must say what is trained in its folder, but does not.")
     check_record(found, family, f"Folder {folder}")
-    if found["config"] != record["config"]:
-        names = [n for n in record["config"] if found["config"].get(n) != record["config"][n]]
-        told = ", ".join(f"{n} = {found['config'].get(n)!r} there and {record['config'][n]!r} here" for n in names)
+    there, here = found.get("config", {}), record["config"]
+    if there != here:
+        names = [n for n in here | there if there.get(n) != here.get(n)]
+        told = ", ".join(f"{n} = {there.get(n)!r} there and {here.get(n)!r} here" for n in names)
         raise ValueError(f"Folder {folder} must hold a training of this configuration, but {told}.")
 
 
@@ -60,7 +63,7 @@ def save_state(manager: ocp.CheckpointManager, state: State, folder: Path) -> No
     try:
         manager.save(int(state.step), args=ocp.args.StandardSave(state._asdict()))
         manager.wait_until_finished()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # TensorStore says ValueError where a disk is full
         raise OSError(
             f"Folder {folder} must have room for the checkpoint of step {int(state.step)}, but it could not be written "
             f"({error}); the ones before are kept."

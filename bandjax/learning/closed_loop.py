@@ -6,6 +6,7 @@ where a second, different explanation is about as good, "unfinished" where the d
 """
 
 import dataclasses
+import math
 import time
 from typing import Any
 
@@ -19,10 +20,10 @@ from bandjax.inference.descent import Progress
 from bandjax.inference.likelihood import SMALLEST_MEAN
 from bandjax.inference.uncertainty import residual_tests
 from bandjax.learning.cache import single_precision
-from bandjax.learning.family import Family, exposure_parameters, physical
+from bandjax.learning.family import EXPOSURE, Family, exposure_parameters, physical
 from bandjax.learning.images import mean_counts
 from bandjax.learning.mixture import Mixture, moments, sample
-from bandjax.learning.observe import as_seen, check_image
+from bandjax.learning.observe import as_seen, bins, check_image
 from bandjax.learning.weights import Reverse, load_reverse
 
 SAMPLES = 4  # draws from the posterior that are candidates for a start beside the means of its components
@@ -89,14 +90,16 @@ def invert(
     Args:
         image: Counts on `kx` and `energy`, with the attributes `photon_energy` and `fwhm_energy`; see `check_image`.
         reverse: A trained network; None: the shipped one.
-        starts: Starts from the network that are refined; the lowest −log posterior wins.
+        starts: Starts from the network that are refined; the lowest −log posterior wins. One cannot be ambiguous.
         max_steps: Trials at most of each descent.
         seed: Of the draws from the network's posterior.
         progress: Called after every trial of a descent.
 
     Raises:
-        ValueError: the image is no such cut, or lies outside the ranges that were trained.
+        ValueError: the image is no such cut, or lies outside the ranges that were trained, or there is no start.
     """
+    if starts != int(starts) or starts < 1:
+        raise ValueError(f"Argument `starts` must be a whole number ≥ 1, but is {starts!r}.")
     reverse = load_reverse() if reverse is None else reverse
     image = check_image(image, reverse.family, reverse.network.shape)
     began = time.perf_counter()
@@ -125,8 +128,8 @@ def guess_of(image: xr.DataArray, reverse: Reverse, *, seed: int = 0) -> Guess:
         latents = jnp.concatenate([posterior.mean[order], sample(posterior, jax.random.key(seed), SAMPLES)])
         level = float(mean_counts(view.counts, view.mask))
         # the network saw counts of several pixels added up; the fit takes the pixels as they are
-        share = level / float(np.nanmean(image.values))
-        scale = np.where(np.isin(reverse.family.names, ("gain", "background")), 1 / share, 1.0)
+        added = math.prod(bins(image, reverse.family).values())
+        scale = np.where(np.isin(reverse.family.names, EXPOSURE), 1 / added, 1.0)
         points = np.asarray(physical(reverse.family, latents, jnp.float32(level)), float) * scale
         centre = np.asarray(physical(reverse.family, mean, jnp.float32(level)), float) * scale
         slope = np.asarray(jax.jacfwd(lambda z: physical(reverse.family, z, jnp.float32(level)))(mean), float)
@@ -136,8 +139,9 @@ def guess_of(image: xr.DataArray, reverse: Reverse, *, seed: int = 0) -> Guess:
     limit = float(np.interp(OUTSIDE, np.linspace(0, 1, reverse.distances.size), reverse.distances))
     named = lambda x: dict(zip(reverse.family.names, map(float, x), strict=True))  # noqa: E731
     return Guess(
-        posterior, named(centre), named(sigma), distance / limit, level / share, tuple(named(p) for p in points)
-    )
+        posterior, named(centre), named(sigma), distance / limit, float(np.nanmean(image.values)),
+        tuple(named(p) for p in points),
+    )  # fmt: skip
 
 
 _apply = jax.jit(lambda network, view: network(view))  # compiled once for each shape of an image
@@ -153,7 +157,8 @@ def problem_of(image: xr.DataArray, family: Family, level: float) -> Problem:
 
 
 def residual_test(result: FitResult) -> tuple[float, list[str]]:
-    """By how many standard deviations the worst of χ² and the neighbours' correlations exceeds noise, and why."""
+    """By how many standard deviations the worst of χ² and the neighbours' correlations exceeds noise, and what else
+    says that the image is not one of counts that the model makes."""
     found = result.maps["map"]
     tests = misfits(found.data.values, found.model.values, len(result.names))
     named = dict(
@@ -164,6 +169,13 @@ def residual_test(result: FitResult) -> tuple[float, list[str]]:
         for name, value in named.items()
         if value > MISFIT
     ]
+    fitted = np.isfinite(found.data.values)
+    if tests[0] < -MISFIT and found.model.values[fitted].min() >= SMALLEST_MEAN:
+        words.append(f"χ² is {-tests[0]:.1f} standard deviations below that of noise: the errors are too large.")
+    if (found.data.values[fitted] % 1 != 0).any():
+        words.append(
+            "The image holds numbers that are not whole, but counts are what noise, errors and verdict assume."
+        )
     return max(tests), words
 
 
@@ -213,15 +225,16 @@ def judge(
             f"{1 - OUTSIDE:.1%} of them exceed); its posterior is not to be trusted."
         )
     sigma = {name: p.sigma for name, p in family.parameters}
-    # an error that is not known (on a bound) counts as not measured
-    blind = [n for n in family.sample_names if not result.errors[n] < PRIOR_ONLY * sigma[n]]
+    # of a number on its bound, whose error is NaN, the fit's own report speaks
+    blind = [n for n in family.sample_names if result.errors[n] >= PRIOR_ONLY * sigma[n]]
     if len(blind) == len(family.sample_names):
         report.append("The image has too few counts to say anything of the stack: the posterior is the prior.")
     elif blind:
         report.append(f"The image does not measure {', '.join(blind)}: what is given for them is the prior.")
+    report = [*words, *report]
     others = [e for e in explanations[1:] if e[0] < AMBIGUOUS and _apart(result, e[1], explanations[0][1], family.sample_names) > DIFFERENT]  # fmt: skip
     if misfit > MISFIT:
-        return "rejected", [f"Rejected: no stack of family {family.name!r} makes this image.", *words, *report]
+        return "rejected", [f"Rejected: no stack of family {family.name!r} makes this image.", *report]
     if not result.converged:
         return "unfinished", ["Unfinished: the refinement has not converged; give more `max_steps` or `starts`.", *report]  # fmt: skip
     if others:
@@ -231,9 +244,10 @@ def judge(
 
 
 def as_dictionary(found: Inversion) -> dict[str, Any]:
-    """The numbers of an inversion as plain values, for JSON."""
+    """The numbers of an inversion as plain values, for JSON; None for an error that is not known."""
+    errors = {n: e if np.isfinite(e) else None for n, e in found.errors.items()}
     return {
-        "verdict": found.verdict, "report": found.report, "values": found.values, "errors": found.errors,
+        "verdict": found.verdict, "report": found.report, "values": found.values, "errors": errors,
         "network": {"values": found.guess.values, "errors": found.guess.errors, "outside": found.guess.outside},
         "misfit": found.misfit, "mean_counts": found.guess.level, "seconds": found.seconds,
         "explanations": [{"above": above, "values": values} for above, values in found.explanations],

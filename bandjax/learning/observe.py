@@ -41,12 +41,12 @@ def check_image(image: xr.DataArray, family: Family, shape: Shape) -> xr.DataArr
             raise ValueError(f"Axis `{name}` must be in {unit[0]}, but is in {told!r}.")
     image = image.transpose("kx", "energy").astype(float)
     values = image.values
-    if not np.isfinite(values).any() or (values[np.isfinite(values)] < 0).any() or not np.nansum(values) > 0:
+    if np.isinf(values).any() or (values < 0).any() or not np.nansum(values) > 0:
         raise ValueError("Argument `image` must hold counts ≥ 0, some of them > 0 (NaN: dead pixel), but does not.")
     r = family.ranges
     for name in ("photon_energy", "fwhm_energy"):
         _inside(name, image.attrs.get(name), getattr(r, name), family)
-    steps = {"kx": _steps(r.kx_half, r.kx_points), "energy": _energy_steps(family)}
+    steps, points = _steps(family), {"kx": r.kx_points, "energy": r.energy_points}
     for name, ends in (("kx", shape.reach_k), ("energy", shape.reach_energy)):
         axis = np.asarray(image[name].values, float)
         checks.increasing(name, axis)
@@ -57,6 +57,12 @@ def check_image(image: xr.DataArray, family: Family, shape: Shape) -> xr.DataArr
                 f"Axis `{name}` must lie within {ends[0]:g} … {ends[1]:g}, what the network was trained on, but reaches "
                 f"from {axis[0]:.3g} to {axis[-1]:.3g}; select that part."
             )
+        least = (round(r.crop * points[name]) - 1) * steps[name][0]
+        if axis[-1] - axis[0] < least - 1e-6:
+            raise ValueError(
+                f"Axis `{name}` must be at least {least:.3g} long, what the network was trained on, but reaches "
+                f"from {axis[0]:.3g} to {axis[-1]:.3g}."
+            )
         if np.diff(axis).mean() > COARSEST * steps[name][1]:
             raise ValueError(
                 f"Axis `{name}` must have steps up to {COARSEST * steps[name][1]:.3g}, but has {np.diff(axis).mean():.3g}."
@@ -66,17 +72,19 @@ def check_image(image: xr.DataArray, family: Family, shape: Shape) -> xr.DataArr
 
 def as_seen(image: xr.DataArray, family: Family) -> Seen:
     """A checked map as the network's input, in float32."""
-    r = family.ranges
-    by = {
-        "kx": _bins(image["kx"].values, _steps(r.kx_half, r.kx_points)[0]),
-        "energy": _bins(image["energy"].values, _energy_steps(family)[0]),
-    }
+    by = bins(image, family)
     alive = image.notnull()
     coarse = image.fillna(0.0).coarsen(by, boundary="trim").sum()  # type: ignore[attr-defined]
     mask = alive.coarsen(by, boundary="trim").min()  # type: ignore[attr-defined]
     numbers = (coarse.values * mask.values, mask.values, coarse["kx"].values, coarse["energy"].values)
     told = (image.attrs["photon_energy"], image.attrs["fwhm_energy"])
     return Seen(*(jnp.asarray(np.asarray(x, np.float32)) for x in (*numbers, *told)))
+
+
+def bins(image: xr.DataArray, family: Family) -> dict[str, int]:
+    """Pixels of each axis that are added up, so that a step is at least the finest that was trained."""
+    steps = {name: float(np.mean(np.diff(image[name].values))) for name in ("kx", "energy")}
+    return {n: max(1, int(np.ceil(finest / steps[n] - 1e-6))) for n, (finest, _) in _steps(family).items()}
 
 
 def _inside(name: str, value: object, ends: tuple[float, float], family: Family) -> None:
@@ -89,15 +97,9 @@ def _inside(name: str, value: object, ends: tuple[float, float], family: Family)
         )
 
 
-def _steps(half: tuple[float, float], points: int) -> tuple[float, float]:
-    return 2 * half[0] / (points - 1), 2 * half[1] / (points - 1)
-
-
-def _energy_steps(family: Family) -> tuple[float, float]:
+def _steps(family: Family) -> dict[str, tuple[float, float]]:
+    """Finest and coarsest step of each axis that was trained."""
     r = family.ranges
-    return (r.top[0] - r.bottom[1]) / (r.energy_points - 1), (r.top[1] - r.bottom[0]) / (r.energy_points - 1)
-
-
-def _bins(axis: np.ndarray, finest: float) -> int:
-    """Pixels to add up so that a step is at least the finest that was trained."""
-    return max(1, int(np.ceil(finest / float(np.mean(np.diff(axis))) - 1e-6)))
+    lengths = {"kx": tuple(2 * h for h in r.kx_half), "energy": (r.top[0] - r.bottom[1], r.top[1] - r.bottom[0])}
+    points = {"kx": r.kx_points, "energy": r.energy_points}
+    return {n: (short / (points[n] - 1), long / (points[n] - 1)) for n, (short, long) in lengths.items()}

@@ -1,6 +1,6 @@
 """The reverse network: from counts on any grid to a posterior over the latent.
 
-Learned queries sit at fixed places (k, E) of the physical plane, not of the picture. Each attends to the pixels near it,
+Queries sit at learned places (k, E) of the physical plane, not of the picture. Each attends to the pixels near it,
 
     f_q = Σ_i m_i w_qi a_i/(Σ_i m_i w_qi + ε),     w_qi = exp(−(k_i − k_q)²/2ℓ_k² − (E_i − E_q)²/2ℓ_E²),
 

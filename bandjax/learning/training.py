@@ -16,6 +16,7 @@ import numpy as np
 import optax
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bandjax.devices import replicate
 from bandjax.learning.cache import open_cache, single_precision
 from bandjax.learning.checkpoints import (
     check_folder,
@@ -75,6 +76,7 @@ def train(
         weights = weights_of(network)
         state = State(weights, optimiser.init(weights), jnp.zeros((), jnp.int32))
         state = restore_state(manager, state)
+        state = state if mesh is None else replicate(state, mesh)  # a restored one lies on one device
         state = _run(config, family, folder, network, optimiser, state, clean, manager, stop_after, quiet, mesh)
         if int(state.step) < config.steps:
             return None

@@ -76,6 +76,9 @@ def training_config(found: Mapping[str, Any], owner: str = "Argument `config`") 
     for key in ("steps", "batch", "learning_rate", "validation", "checkpoint_every", "components", "width", "hidden"):
         if not getattr(config, key) > 0:
             raise ValueError(f"{owner}: `{key}` must be > 0, but is {getattr(config, key)}.")
+    for key in ("seed", "signals", "warmup", "blocks"):
+        if getattr(config, key) < 0:
+            raise ValueError(f"{owner}: `{key}` must be ≥ 0, but is {getattr(config, key)}.")
     if config.signals and config.signals <= config.validation:
         raise ValueError(f"{owner}: `signals` must exceed `validation` ({config.validation}), but is {config.signals}.")
     known_family(config.family, owner)

@@ -112,14 +112,20 @@ def load_reverse(source: str | os.PathLike[str] = "buried_sige", *, family: Fami
 
 
 def _load(path: Path, family: Family | None) -> Reverse:
+    if not zipfile.is_zipfile(path):  # NumPy would take it for a pickle, and tell how to load one
+        raise ValueError(f"File {path} must hold a reverse network, but is no .npz file, or is cut short.")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         record = json.loads(str(arrays.pop("record")))
         statistics = [arrays.pop(name) for name in ("centre", "precision", "distances")]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"File {path} must hold a reverse network, but cannot be read as one ({error}).") from error
-    family = known_family(record.get("family"), str(path)) if family is None else family
+    except KeyError as error:
+        raise ValueError(f"File {path} must hold a reverse network, but has no {error}.") from error
+    if not isinstance(record, dict) or not isinstance(record.get("shape"), dict):
+        raise ValueError(f"File {path} must hold a reverse network, but its record does not say of which shape.")
+    family = known_family(record.get("family"), f"File {path}") if family is None else family
     check_record(record, family, f"File {path}")
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in record["shape"].items()}
     network = make_network(Shape(**fields))
