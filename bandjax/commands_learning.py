@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bandjax.inference.parameters import INF
 from bandjax.io import check_map, read, write_atomically
 from bandjax.learning.closed_loop import Inversion, as_dictionary, invert
 from bandjax.learning.training import train
@@ -41,21 +40,19 @@ def run_inversion(options: argparse.Namespace) -> Any:
     write_atomically(out / "inversion.json", json.dumps(numbers, indent=1, default=float).encode())
     provenance = provenance_of(0, {"family": reverse.family.name}, source_files=str(options.map))
     write_result(out / "result.nc", result_dataset(found.fit, provenance=provenance))
-    text = words(found, reverse.family)
+    text = words(found)
     write_atomically(out / "report.txt", (text + "\n").encode())
     if not options.json:
         print(f"{text}\nWrote {out}/inversion.json, result.nc, report.txt.")
     return numbers | {"out": str(out)}
 
 
-def words(found: Inversion, family: Any) -> str:
+def words(found: Inversion) -> str:
     """An inversion as text for people."""
-    told = dict(family.parameters)
     lines = [found.verdict.upper(), f"{'':18}{'value':>11}{'± error':>10}{'network':>11}{'± error':>10}{'prior ±':>10}"]
-    for name in family.names:
-        prior = told[name].sigma if name in told else INF
+    for name, parameter in found.fit.problem.parameters.items():
         lines.append(
             f"{name:18}{found.values[name]:11.4g}{found.errors[name]:10.2g}{found.guess.values[name]:11.4g}"
-            f"{found.guess.errors[name]:10.2g}{prior:10.2g}"
+            f"{found.guess.errors[name]:10.2g}{parameter.sigma:10.2g}  {parameter.unit}"
         )
     return "\n".join([*lines, *found.report])

@@ -21,6 +21,7 @@ from scipy.stats import multivariate_normal
 from scipy.stats import poisson as poisson_law
 
 import bandjax as bj
+from bandjax.commands_learning import words as inversion_words
 from bandjax.inference.problem import model_values
 from bandjax.learning.cache import open_cache, single_precision
 from bandjax.learning.checkpoints import open_manager, restore_state, save_state
@@ -33,6 +34,7 @@ from bandjax.learning.closed_loop import (
     invert,
     judge,
     misfits,
+    problem_of,
     residual_test,
 )
 from bandjax.learning.family import Ranges, buried_sige, physical, standardised
@@ -436,6 +438,19 @@ def test_verdicts():
     )  # fmt: skip
     open_end = fitted([middle], [100.0], converged=False)
     assert judge(open_end, FAMILY, guess, 1.0, [], ((0.0, middle),))[0] == "unfinished"
+
+
+def test_the_table_of_an_inversion_gives_the_priors_of_its_fit():
+    numbers = dict.fromkeys(FAMILY.names, 1.0)
+    empty = xr.DataArray(np.ones((24, 48)), attrs={"photon_energy": 100.0, "fwhm_energy": 0.1})
+    found = SimpleNamespace(
+        verdict="accepted", report=["Why."], values=numbers, errors=numbers, guess=SimpleNamespace(values=numbers, errors=numbers),
+        fit=SimpleNamespace(problem=problem_of(empty, FAMILY, 30.0)),
+    )  # fmt: skip
+    rows = {row.split()[0]: row.split()[5:] for row in inversion_words(found).splitlines()[2:-1]}
+    assert list(rows) == list(FAMILY.names)
+    assert rows["upper"] == ["1", "monolayers"] and rows["gain"] == ["inf", "counts"]
+    assert rows["background"] == ["0.9", "counts"]  # 0.03 of the mean counts
 
 
 def test_an_unknown_error_is_null_in_json():
