@@ -2,8 +2,8 @@
 
 Claim: with a table brought to the crystals' bulk bands and calibrated on a bare silicon cut and two standards of known
 layers, simulated coherent cuts of another model give the Ge fraction within 0.1 and both interfaces within one
-monolayer in nine of ten stacks; the bias of each descriptor is stated. `result.json` says in "claim" whether it held;
-docs/stacks.md says what came out.
+monolayer in nine of ten stacks; the bias of each descriptor is stated. So far it is REFUTED, by the interfaces more than
+by the fraction (docs/stacks.md has the figures); `result.json` says in "claim" whether it held.
 
 The data are simulated, but not by the model that is fitted: another table, another dipole form (in which the p orbitals
 of Si and Ge emit with other signs and sizes), a line width that grows with (E − E_F)², and a Shirley-like background,
