@@ -1,0 +1,138 @@
+"""The surrogate: from the layers around an atom to its spectral function A_l(k, E), at once.
+
+An atom sees the composition and the stretch of the layers within a window, and the in-plane lattice constant. From these a small network
+makes a few numbers z_r(k), and these a density over the energies,
+
+    A_l(k, E) = N Σ_j y_j φ_j(E) / Σ_j y_j Δ_j,     y = (g + √(g² + δ²))/2 ≥ 0,     g_j(k) = b_j(k) + Σ_r z_r(k) q_rj(k),
+
+with N = 5 orbitals and φ_j ≥ 0 of integral Δ_j: cubic B-splines, dense where valence bands are, coarse hats above the gap and one weight
+for the Lorentzian tails beyond. So A ≥ 0, ∫A dE = N whatever the weights are, and A is smooth in everything that an atom
+sees. A change outside the window changes nothing.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from bandjax.learning.exact_layers import ORBITALS
+from bandjax.learning.layer_data import ABOVE, K_POINTS, REACH, VALENCE
+
+STEP, STEP_ABOVE = VALENCE[1] - VALENCE[0], ABOVE[1] - ABOVE[0]  # eV
+DELTA = np.concatenate([np.full(VALENCE.size, STEP), np.full(ABOVE.size, STEP_ABOVE), [1.0]])  # Δ_j, eV; last: the tails
+A_MIDDLE, A_SPREAD, STRETCH_SPREAD = 5.545, 0.08, 0.01
+FADE = 4.0  # layers beyond which a layer's composition enters with less weight: a prior for what is near
+MEANS = (1.0, 2.0, 4.0, 8.0, 16.0)  # layers over which the composition is averaged: to both sides, upwards, downwards
+WAVES = (1, 2)  # frequencies of sines of these means: bands move by more than their width
+SOFT = 0.02  # δ, 1/eV
+
+
+@dataclasses.dataclass(frozen=True)
+class SurrogateShape:
+    """Sizes of a surrogate.
+
+    Attributes:
+        window: Layers to each side that are seen, at most `REACH`.
+        rank: Numbers z at each wave vector.
+        hidden, depth: Length and number of the network's residual layers.
+    """
+
+    window: int = 16
+    rank: int = 48
+    hidden: int = 192
+    depth: int = 3
+
+
+class Surroundings(NamedTuple):
+    """What atoms see, directed (`layer_data.surroundings`); fields may have leading axes."""
+
+    composition: jax.Array  # (…, 2 window + 1)
+    stretch: jax.Array  # (…, 2 window + 1)
+    a_parallel: jax.Array  # (…,), Å
+
+
+class Block(nnx.Module):
+    """A residual layer."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
+        self.norm = nnx.LayerNorm(width, rngs=rngs)
+        self.inside, self.out = nnx.Linear(width, width, rngs=rngs), nnx.Linear(width, width, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(…, width) to (…, width)."""
+        return x + self.out(nnx.gelu(self.inside(self.norm(x))))
+
+
+class SurrogateNetwork(nnx.Module):
+    """Surroundings to weights y_j."""
+
+    def __init__(self, shape: SurrogateShape, *, rngs: nnx.Rngs) -> None:
+        if not 1 <= shape.window <= REACH:
+            raise ValueError(f"Argument `window` must be from 1 to {REACH} layers, but is {shape.window}.")
+        self.shape = shape
+        h = shape.hidden
+        self.first = nnx.Linear(feature_count(shape.window), h, rngs=rngs)
+        self.blocks = nnx.List([Block(h, rngs=rngs) for _ in range(shape.depth)])
+        self.heads = nnx.Param(0.3 / h**0.5 * jax.random.normal(rngs.params(), (h, K_POINTS, shape.rank)))
+        self.centre = nnx.Param(jnp.zeros((K_POINTS, shape.rank)))
+        self.components = nnx.Param(0.01 * jax.random.normal(rngs.params(), (K_POINTS, shape.rank, DELTA.size)))  # q
+        self.mean = nnx.Param(jnp.full((K_POINTS, DELTA.size), 0.1))  # b
+
+    def __call__(self, seen: Surroundings, k: jax.Array | slice = slice(None)) -> jax.Array:
+        """N y_j/Σ y_j Δ_j, 1/eV, at the wave vectors of index `k`, (…, k, level)."""
+        x = self.first(features(seen))
+        for block in self.blocks:
+            x = block(x)
+        z = jnp.einsum("...h,hkr->...kr", x, self.heads[...][:, k]) + self.centre[...][k]
+        g = jnp.einsum("...kr,krj->...kj", z, self.components[...][k]) + self.mean[...][k]
+        y = 0.5 * (g + jnp.sqrt(g**2 + SOFT**2))
+        return y * (ORBITALS / (y @ jnp.asarray(DELTA, y.dtype)))[..., None]
+
+
+def features(seen: Surroundings) -> jax.Array:
+    """Inputs of the network, of order one, (…, feature)."""
+    dtype, w = seen.composition.dtype, (seen.composition.shape[-1] - 1) // 2
+    fade = jnp.asarray(1 / (1 + np.abs(np.arange(-w, w + 1)) / FADE), dtype)
+    means = (2 * seen.composition - 1) @ jnp.asarray(_averages(w), dtype)
+    waves = [f(np.pi * n * means) for n in WAVES for f in (jnp.sin, jnp.cos)]
+    a = ((seen.a_parallel - A_MIDDLE) / A_SPREAD)[..., None]
+    return jnp.concatenate(
+        [(2 * seen.composition - 1) * fade, seen.stretch / STRETCH_SPREAD * fade, a, means, *waves], axis=-1
+    )
+
+
+def feature_count(window: int) -> int:
+    """Length of `features`."""
+    return 2 * (2 * window + 1) + 1 + 3 * len(MEANS) * (1 + 2 * len(WAVES))
+
+
+def _averages(window: int) -> np.ndarray:
+    """Weights of the layers of a window in each mean, (2 window + 1, mean)."""
+    offset = np.arange(-window, window + 1)
+    weights = [
+        np.exp(-np.abs(offset) / reach) * side
+        for reach in MEANS
+        for side in (offset == offset, offset >= 0, offset <= 0)
+    ]
+    return np.stack([w / w.sum() for w in weights], axis=1)
+
+
+def at_trained_energies(weights: jax.Array) -> jax.Array:
+    """A at `layer_data.ENERGY` from the network's numbers, 1/eV: splines at their own knots, hats at theirs."""
+    n = VALENCE.size
+    y, above = weights[..., :n], weights[..., n : n + ABOVE.size]
+    padded = jnp.concatenate([y[..., :1], y, y[..., -1:]], axis=-1)
+    return jnp.concatenate([(padded[..., :-2] + 4 * y + padded[..., 2:]) / 6, above], axis=-1)
+
+
+def at_energies(weights: jax.Array, energy: np.ndarray) -> jax.Array:
+    """A at energies within the valence window, 1/eV, (…, energy) from (…, level)."""
+    place = (np.asarray(energy) - VALENCE[0]) / STEP
+    first = np.clip(np.floor(place + 1e-9).astype(int), 0, VALENCE.size - 2)
+    t = place - first
+    parts = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
+    index = (np.clip(first + i, 0, VALENCE.size - 1) for i in (-1, 0, 1, 2))
+    return sum(weights[..., i] * jnp.asarray(p / 6, weights.dtype) for i, p in zip(index, parts, strict=True))
