@@ -22,6 +22,7 @@ from bandjax.spectrum import embedded_spectra
 from bandjax.structure import graded
 
 MATERIALS = ("Si", "Ge")
+TABLE = "vogl1983"
 VACUUM = 15.0  # Å; only the inner layers of a finite stack are used
 LATERAL = np.array([[0, 0], [0.25, 0.25], [0.5, 0], [0.75, 0.25]])  # of the four kinds of layer, in units of a∥
 _S = 0.5**0.5
@@ -44,7 +45,9 @@ def layer_positions(profile: Profile, first: int = 0) -> jax.Array:
     ends = (elastic_constants(m) for m in MATERIALS)
     height = out_of_plane_constant(interpolate(*ends, c), a) * (1 + stretch)
     z = jnp.concatenate([jnp.zeros(1, c.dtype), jnp.cumsum(height[:-1] + height[1:]) / 8])
-    return jnp.concatenate([a * jnp.asarray(LATERAL[np.arange(first, first + c.size) % 4], c.dtype), z[:, None]], axis=1)
+    return jnp.concatenate(
+        [a * jnp.asarray(LATERAL[np.arange(first, first + c.size) % 4], c.dtype), z[:, None]], axis=1
+    )
 
 
 def continued(profile: Profile, period: int) -> Profile:
@@ -102,7 +105,9 @@ def exact_layers(
 def _template(count: int):
     with jax.ensure_compile_time_eval():  # may be first called inside a trace, and must not keep its tracers
         atoms = graded(MATERIALS, np.zeros(count), substrate=MATERIALS[0], vacuum=VACUUM)
-        profile = Profile(jnp.zeros(count), jnp.zeros(count), jnp.array(elastic_constants(MATERIALS[0]).lattice_constant))
+        profile = Profile(
+            jnp.zeros(count), jnp.zeros(count), jnp.array(elastic_constants(MATERIALS[0]).lattice_constant)
+        )
         atoms.set_positions(np.asarray(layer_positions(profile, -1)))
         return atoms
 
@@ -115,4 +120,4 @@ def _table() -> Table:
 @functools.cache
 def _table_of(dtype: object) -> Table:
     with jax.ensure_compile_time_eval():
-        return load_parameters(MATERIALS, "vogl1983")
+        return load_parameters(MATERIALS, TABLE)

@@ -5,19 +5,20 @@ two crystals of one composition each, or between two such superlattices. Abrupt,
 constant from silicon's to germanium's, and layers stretched against the elastic law. Everything comes from a key.
 """
 
+import hashlib
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bandjax.learning.exact_layers import Profile, exact_layers
+from bandjax.learning.exact_layers import TABLE, Profile, exact_layers
 
 REACH = 32  # layers to each side that are kept of the surroundings
 UNIT = 8
 SMALLER = 6  # a unit whose thirds and halves 8 does not have
 A_PARALLEL = (5.42, 5.67)  # Å
-COUNTS = (32, 16, 8, 24)  # buried stacks, superlattices of 8 and of 6 layers, joined ones, in a block
+COUNTS = (32, 16, 8, 24, 24)  # in a block, in the order of `KINDS`
 K_POINTS, TURNS = 64, 8  # wave vectors, and blocks until all of them have come
 ETA = 0.05  # eV
 VALENCE = np.linspace(-13.0, 1.0, 265)  # eV, seen with ETA
@@ -40,19 +41,22 @@ def reduced_wave_vectors(turn: int = 0, turns: int = 1) -> np.ndarray:
     return np.linspace(0.0, 1.0, K_POINTS)[turn::turns]
 
 
-def surroundings(profile: Profile, period: int, reach: int = REACH) -> tuple[jax.Array, jax.Array]:
+def surroundings(profile: Profile, period: int | None, reach: int = REACH) -> tuple[jax.Array, jax.Array]:
     """Composition and stretch around each layer, directed, two arrays (layer, 2 reach + 1).
 
     Args:
         profile: Layers from the bottom; the first and last `period` go on for ever.
-        period: Even, as the number of layers.
+        period: Even, as the number of layers; None: the outermost layers go on.
         reach: Layers to each side.
     """
     count = profile.composition.size
     # place of each layer of the endless stack in the profile
     index = np.arange(-reach, count + reach)
-    index = np.where(index < 0, index % period, index)
-    index = np.where(index >= count, count - period + (index - count) % period, index)
+    if period is None:
+        index = np.clip(index, 0, count - 1)
+    else:
+        index = np.where(index < 0, index % period, index)
+        index = np.where(index >= count, count - period + (index - count) % period, index)
     offset = np.arange(-reach, reach + 1)
     way = np.where(np.arange(count) % 2 == 0, 1, -1)
     at = index[reach + np.arange(count)[:, None] + way[:, None] * offset]
@@ -63,11 +67,16 @@ def draw_layers(key: jax.Array, turn: jax.Array) -> Layers:
     """One block of layers in float32, at the wave vectors of a turn (an integer, possibly traced)."""
     t = jnp.asarray(np.stack([reduced_wave_vectors(i, TURNS) for i in range(TURNS)]))[turn]
     parts = []
-    kinds = ((_buried, UNIT), (_repeated, UNIT), (_repeated, SMALLER), (_joined, UNIT))
-    keys = (*jax.random.split(key, 3), jax.random.fold_in(key, 3))
-    for (draw, period), count, one in zip(kinds, COUNTS, keys, strict=True):
-        parts.append(jax.lax.map(lambda k, draw=draw, period=period: _exact(draw(k, period), period, t), jax.random.split(one, count)))
-    return Layers(*(jnp.concatenate([p.reshape(-1, *p.shape[2:]) for p in fields]) for fields in zip(*parts, strict=True)))
+    keys = (*jax.random.split(key, 3), jax.random.fold_in(key, 3), jax.random.fold_in(key, 4))
+    for (draw, period), count, one in zip(KINDS, COUNTS, keys, strict=True):
+        parts.append(
+            jax.lax.map(
+                lambda k, draw=draw, period=period: _exact(draw(k, period), period, t), jax.random.split(one, count)
+            )
+        )
+    return Layers(
+        *(jnp.concatenate([p.reshape(-1, *p.shape[2:]) for p in fields]) for fields in zip(*parts, strict=True))
+    )
 
 
 def _exact(profile: Profile, period: int, t: jax.Array) -> Layers:
@@ -114,6 +123,20 @@ def _joined(key: jax.Array, period: int) -> Profile:
     return Profile(jnp.concatenate(units), stretch, _a_parallel(more[3]))
 
 
+def _abrupt(key: jax.Array, period: int) -> Profile:
+    """As `_joined`, of pure silicon and germanium only and without stretch: interfaces are sharpest there."""
+    keys = jax.random.split(key, 6)
+    place = jnp.arange(period)
+    units = []
+    for i in range(3):
+        first, second = jax.random.split(keys[i])
+        ends = jax.random.randint(first, (2,), 0, period + 1).sort()  # flat where both are one
+        inside = (place >= ends[0]) & (place < ends[1])
+        units.append(jnp.where(jax.random.uniform(second) < 0.5, inside, ~inside).astype(float))
+    c = jnp.concatenate(units)
+    return Profile(c, jnp.zeros_like(c), _a_parallel(keys[5]))
+
+
 def _pattern(key: jax.Array, period: int) -> jax.Array:
     """`period` layers that repeat: two materials or alloys, abrupt or interdiffused; or each layer on its own."""
     keys = jax.random.split(key, 8)
@@ -148,3 +171,14 @@ def _stretch(key: jax.Array, count: int) -> jax.Array:
 
 def _a_parallel(key: jax.Array) -> jax.Array:
     return jax.random.uniform(key, minval=A_PARALLEL[0], maxval=A_PARALLEL[1])
+
+
+KINDS = ((_buried, UNIT), (_repeated, UNIT), (_repeated, SMALLER), (_joined, UNIT), (_abrupt, UNIT))
+BLOCK_LAYERS = sum(
+    count * period * (3 if draw in (_buried, _joined, _abrupt) else 1)
+    for (draw, period), count in zip(KINDS, COUNTS, strict=True)
+)
+VERSION = 1  # of how stacks are drawn; a change makes old caches and weights unusable
+FINGERPRINT = hashlib.sha256(
+    repr((VERSION, TABLE, REACH, COUNTS, A_PARALLEL, K_POINTS, TURNS, ENERGY.tolist(), GAMMA.tolist())).encode()
+).hexdigest()[:16]

@@ -11,18 +11,28 @@ sees. A change outside the window changes nothing.
 """
 
 import dataclasses
-from typing import NamedTuple
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import ArrayLike
 
-from bandjax.learning.exact_layers import ORBITALS
-from bandjax.learning.layer_data import ABOVE, K_POINTS, REACH, VALENCE
+from bandjax import checks
+from bandjax.learning.exact_layers import ORBITALS, Profile
+from bandjax.learning.layer_data import A_PARALLEL, ABOVE, FINGERPRINT, K_POINTS, REACH, VALENCE, surroundings
+from bandjax.learning.weights import flat_weights, load_arrays, save_arrays, unflatten_weights, weights_of, with_weights
+
+FORMAT = 1  # of the files, and of the network's architecture
 
 STEP, STEP_ABOVE = VALENCE[1] - VALENCE[0], ABOVE[1] - ABOVE[0]  # eV
-DELTA = np.concatenate([np.full(VALENCE.size, STEP), np.full(ABOVE.size, STEP_ABOVE), [1.0]])  # Δ_j, eV; last: the tails
+DELTA = np.concatenate(
+    [np.full(VALENCE.size, STEP), np.full(ABOVE.size, STEP_ABOVE), [1.0]]
+)  # Δ_j, eV; last: the tails
 A_MIDDLE, A_SPREAD, STRETCH_SPREAD = 5.545, 0.08, 0.01
 FADE = 4.0  # layers beyond which a layer's composition enters with less weight: a prior for what is near
 MEANS = (1.0, 2.0, 4.0, 8.0, 16.0)  # layers over which the composition is averaged: to both sides, upwards, downwards
@@ -83,13 +93,17 @@ class SurrogateNetwork(nnx.Module):
 
     def __call__(self, seen: Surroundings, k: jax.Array | slice = slice(None)) -> jax.Array:
         """N y_j/Σ y_j Δ_j, 1/eV, at the wave vectors of index `k`, (…, k, level)."""
-        x = self.first(features(seen))
-        for block in self.blocks:
-            x = block(x)
-        z = jnp.einsum("...h,hkr->...kr", x, self.heads[...][:, k]) + self.centre[...][k]
+        z = self.coordinates(seen, k)
         g = jnp.einsum("...kr,krj->...kj", z, self.components[...][k]) + self.mean[...][k]
         y = 0.5 * (g + jnp.sqrt(g**2 + SOFT**2))
         return y * (ORBITALS / (y @ jnp.asarray(DELTA, y.dtype)))[..., None]
+
+    def coordinates(self, seen: Surroundings, k: jax.Array | slice = slice(None)) -> jax.Array:
+        """z_r at the wave vectors of index `k`, (…, k, rank)."""
+        x = self.first(features(seen))
+        for block in self.blocks:
+            x = block(x)
+        return jnp.einsum("...h,hkr->...kr", x, self.heads[...][:, k]) + self.centre[...][k]
 
 
 def features(seen: Surroundings) -> jax.Array:
@@ -136,3 +150,123 @@ def at_energies(weights: jax.Array, energy: np.ndarray) -> jax.Array:
     parts = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
     index = (np.clip(first + i, 0, VALENCE.size - 1) for i in (-1, 0, 1, 2))
     return sum(weights[..., i] * jnp.asarray(p / 6, weights.dtype) for i, p in zip(index, parts, strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class Surrogate:
+    """A trained surrogate.
+
+    Attributes:
+        network: Surroundings to spectra.
+        record: Configuration, seed, commit, scores.
+    """
+
+    network: SurrogateNetwork
+    record: dict[str, Any]
+
+
+def surrogate_spectra(
+    surrogate: Surrogate, composition: ArrayLike, a_parallel: ArrayLike, *, stretch: ArrayLike | None = None,
+    repeats: bool = False, k: ArrayLike | None = None, energy: ArrayLike | None = None,
+) -> jax.Array:  # fmt: skip
+    """A_l(k, E) of the layers of a (001) Si/Ge stack without surfaces, by the surrogate.
+
+    The same quantity as `exact_layers`: k along [110], integrated over k_z, spins not counted, η = 0.05 eV. Differentiable in
+    composition, `a_parallel` and `stretch`; a sum over layers is the stack's. Surfaces are not covered.
+
+    Args:
+        surrogate: From `load_surrogate`.
+        composition: Fraction of Ge from the bottom, (layer,), possibly traced; its dtype is that of the result.
+        a_parallel: In-plane lattice constant in Å, trained from 5.42 to 5.67.
+        stretch: Relative change of the layers' out-of-plane constants against the elastic law, (layer,), trained to ±2 %; None: 0.
+        repeats: Whether the layers are one period of a superlattice (an even number); else the outermost layers go on for ever.
+        k: Wave vectors in units of the zone edge √2π/a∥, not traced, shape (k,); folded into [0, 1]. Between the 64 of the
+            training the two neighbours are mixed. None: those 64.
+        energy: eV on the table's scale, within −13 … 1, not traced, shape (energy,). None: 265 values.
+
+    Returns:
+        1/eV, shape (layer, k, energy).
+
+    Raises:
+        ValueError: wrong shapes, fractions outside [0, 1], a∥ or energies outside the trained range, an odd period.
+    """
+    c = jnp.asarray(composition)
+    c = c if jnp.issubdtype(c.dtype, jnp.floating) else c.astype(float)
+    checks.shape_is("composition", c, ("layer",))
+    checks.fraction("composition", composition)
+    if repeats and c.size % 2:
+        raise ValueError(f"Argument `composition` must have an even number of layers to repeat, but has {c.size}.")
+    if checks.is_concrete(a_parallel) and not A_PARALLEL[0] <= float(a_parallel) <= A_PARALLEL[1]:
+        raise ValueError(
+            f"Argument `a_parallel` must be within {A_PARALLEL[0]:g} … {A_PARALLEL[1]:g} Å, what the surrogate was trained on, "
+            f"but is {float(a_parallel):g}."
+        )
+    stretch = jnp.zeros_like(c) if stretch is None else jnp.asarray(stretch, c.dtype)
+    checks.shape_is("stretch", stretch, (c.size,))
+    energies = VALENCE if energy is None else np.asarray(energy, float)
+    if energies.ndim != 1 or energies.size == 0 or energies.min() < VALENCE[0] or energies.max() > VALENCE[-1]:
+        raise ValueError(
+            f"Argument `energy` must lie within {VALENCE[0]:g} … {VALENCE[-1]:g} eV, (energy,), but does not."
+        )
+    network = _in_dtype(surrogate.network, c.dtype)
+    a = jnp.asarray(a_parallel, c.dtype)
+    around = surroundings(Profile(c, stretch, a), c.size if repeats else None, network.shape.window)
+    seen = Surroundings(*around, jnp.broadcast_to(a, c.shape))
+    if k is None:
+        return at_energies(network(seen), energies)
+    place = np.abs((np.asarray(k, float) + 1) % 2 - 1) * (K_POINTS - 1)
+    checks.shape_is("k", place, ("k",))
+    first = np.minimum(np.floor(place + 1e-6).astype(int), K_POINTS - 2)
+    part = np.where(np.abs(place - np.round(place)) < 1e-6, np.round(place), place) - first
+    found = at_energies(network(seen, first), energies)
+    if not part.any():
+        return found
+    part = jnp.asarray(part, c.dtype)[:, None]
+    return (1 - part) * found + part * at_energies(network(seen, first + 1), energies)
+
+
+def _in_dtype(network: SurrogateNetwork, dtype: Any) -> SurrogateNetwork:
+    return with_weights(network, jax.tree.map(lambda x: x.astype(dtype), weights_of(network)))
+
+
+def surrogate_record() -> dict[str, Any]:
+    """What makes weights and checkpoints those of this surrogate."""
+    return {"model": "surrogate", "format": FORMAT, "fingerprint": FINGERPRINT}
+
+
+def check_surrogate_record(record: dict[str, Any], owner: str) -> None:
+    """ValueError unless weights or a checkpoint belong to a surrogate of this version, table and data."""
+    for name, wanted in surrogate_record().items():
+        if record.get(name) != wanted:
+            raise ValueError(
+                f"{owner} must hold a surrogate of format {FORMAT} and fingerprint {FINGERPRINT} (table, stacks, axes), but its "
+                f"{name} is {record.get(name)!r}; train again."
+            )
+
+
+def save_surrogate(path: str | os.PathLike[str], surrogate: Surrogate) -> Path:
+    """Write a surrogate, its weights in half precision; see `weights.save_arrays`."""
+    record = surrogate.record | surrogate_record() | {"shape": dataclasses.asdict(surrogate.network.shape)}
+    flat = flat_weights(weights_of(surrogate.network))
+    return save_arrays(path, record, {name: array.astype(np.float16) for name, array in flat.items()})
+
+
+def load_surrogate(source: str | os.PathLike[str] | None = None) -> Surrogate:
+    """A trained surrogate from a file; None: the shipped one.
+
+    Raises:
+        ValueError: the file is no surrogate, or one of another version, table or training data.
+        FileNotFoundError: there is no such file.
+    """
+    if source is None:
+        with resources.as_file(resources.files("bandjax") / "learning" / "weights" / "surrogate.npz") as path:
+            return load_surrogate(path)
+    path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Argument `source` must be a file of weights or None, but there is no {str(source)!r}."
+        )
+    record, arrays = load_arrays(path, "a surrogate")
+    check_surrogate_record(record, f"File {path}")
+    network = SurrogateNetwork(SurrogateShape(**record["shape"]), rngs=nnx.Rngs(0))
+    return Surrogate(with_weights(network, unflatten_weights(weights_of(network), arrays, path)), record)
