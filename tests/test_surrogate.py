@@ -141,7 +141,7 @@ def test_arguments_that_are_refused(arguments, sentence, untrained):
         ("stepz = 4", "'stepz' is no key of a training. Did you mean 'steps'"),
         ("rank = 0", "`rank` must be > 0, but is 0"),
         ("blocks = 8", "`blocks` must be at least 16"),
-        ('window = "far"', "`window` must be like 16"),
+        ('window = "far"', "`window` must be like 24"),
     ],
 )
 def test_configurations_that_are_refused(text, sentence, tmp_path):

@@ -51,9 +51,9 @@ class SurrogateShape:
         hidden, depth: Length and number of the network's residual layers.
     """
 
-    window: int = 16
+    window: int = 24
     rank: int = 48
-    hidden: int = 192
+    hidden: int = 256
     depth: int = 3
 
 

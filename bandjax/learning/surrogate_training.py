@@ -66,16 +66,16 @@ class SurrogateConfig:
     """
 
     seed: int = 0
-    steps: int = 20000
+    steps: int = 11000
     batch: int = 512
     blocks: int = 128
     cache: str = ""
     learning_rate: float = 2e-3
     warmup: int = 200
-    checkpoint_every: int = 1000
-    window: int = 16
+    checkpoint_every: int = 500
+    window: int = 24
     rank: int = 48
-    hidden: int = 192
+    hidden: int = 256
     depth: int = 3
 
 
