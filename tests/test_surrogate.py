@@ -151,6 +151,7 @@ def test_configurations_that_are_refused(text, sentence, tmp_path):
         read_surrogate_config(path)
 
 
+@pytest.mark.slow
 def test_weights_travel_in_a_file_and_others_are_refused(untrained, tmp_path):
     path = save_surrogate(tmp_path / "net.npz", Surrogate(untrained.network, {"scores": {"r2": 0.5}}))
     again = load_surrogate(path)
@@ -206,7 +207,7 @@ def test_a_killed_training_ends_bit_for_bit_where_an_undisturbed_one_does(made_u
         train_surrogate(dataclasses.replace(config, rank=4), tmp_path / "killed", quiet=True)
     with pytest.raises(ValueError, match=r"seed 1, but holds those of family 'layers' .*seed 0"):
         train_surrogate(dataclasses.replace(config, seed=1), tmp_path / "other", quiet=True)
-    with pytest.raises(ValueError):  # the folder of a surrogate is none of a reverse network
+    with pytest.raises(ValueError, match="must hold weights of format"):  # the folder of a surrogate is none of a reverse network
         train(TrainingConfig(), tmp_path / "whole", quiet=True)
 
 
