@@ -207,7 +207,8 @@ def test_a_killed_training_ends_bit_for_bit_where_an_undisturbed_one_does(made_u
         train_surrogate(dataclasses.replace(config, rank=4), tmp_path / "killed", quiet=True)
     with pytest.raises(ValueError, match=r"seed 1, but holds those of family 'layers' .*seed 0"):
         train_surrogate(dataclasses.replace(config, seed=1), tmp_path / "other", quiet=True)
-    with pytest.raises(ValueError, match="must belong to family 'buried_sige'"):  # the folder of a surrogate is none of a reverse network
+    # the folder of a surrogate is none of a reverse network
+    with pytest.raises(ValueError, match="must belong to family 'buried_sige'"):
         train(TrainingConfig(), tmp_path / "whole", quiet=True)
 
 
