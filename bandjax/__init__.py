@@ -74,13 +74,14 @@ if TYPE_CHECKING:  # at run time these come from __getattr__ below
     from bandjax.learning.closed_loop import Inversion, invert
     from bandjax.learning.family import buried_sige
     from bandjax.learning.images import draw_images
+    from bandjax.learning.surrogate import Surrogate, load_surrogate, surrogate_spectra
     from bandjax.learning.weights import Reverse, load_reverse
 
 __version__ = "0.1.0"
 
 _LEARNED = {  # name -> module; these need Flax, which takes seconds to import
     "Inversion": "closed_loop", "Reverse": "weights", "buried_sige": "family", "draw_images": "images", "invert": "closed_loop",
-    "load_reverse": "weights",
+    "load_reverse": "weights", "Surrogate": "surrogate", "load_surrogate": "surrogate", "surrogate_spectra": "surrogate",
 }  # fmt: skip
 
 
@@ -105,6 +106,7 @@ __all__ = [
     "Parameter",
     "Problem",
     "Reverse",
+    "Surrogate",
     "Table",
     "alloy",
     "arpes_image",
@@ -137,6 +139,7 @@ __all__ = [
     "list_parameters",
     "load_parameters",
     "load_reverse",
+    "load_surrogate",
     "load_table",
     "plan_image",
     "profile_band",
@@ -153,6 +156,7 @@ __all__ = [
     "stack_positions",
     "stepped",
     "superlattice",
+    "surrogate_spectra",
     "table_model",
     "table_parameters",
     "tight_binding",

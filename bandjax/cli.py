@@ -141,10 +141,11 @@ def _parser() -> argparse.ArgumentParser:
 
     one = command("train", "train a network",
         "bandjax train reverse -c reverse.toml -o folder/\n"
-        "The file holds keys of `TrainingConfig`, such as steps = 6000. The same command goes on with a run that was killed,\n"
-        "to the same weights. Writes folder/reverse.npz, metrics.csv and checkpoints/.")  # fmt: skip
-    one.add_argument("what", choices=("reverse",), help="which network")
-    one.add_argument("-c", "--config", metavar="TOML", help="configuration (default: that of `TrainingConfig`)")
+        "bandjax train surrogate -c surrogate.toml -o folder/\n"
+        "The file holds keys of `TrainingConfig` or `SurrogateConfig`, such as steps = 6000. The same command goes on with a run\n"
+        "that was killed, to the same weights. Writes folder/reverse.npz or surrogate.npz, metrics.csv and checkpoints/.")  # fmt: skip
+    one.add_argument("what", choices=("reverse", "surrogate"), help="which network")
+    one.add_argument("-c", "--config", metavar="TOML", help="configuration (default: that of the class)")
     one.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for checkpoints and the result")
     one.add_argument("--quiet", action="store_true", help="no progress bar")
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from bandjax.io import check_map, read, write_atomically
 from bandjax.learning.closed_loop import Inversion, as_dictionary, invert
+from bandjax.learning.surrogate import load_surrogate
+from bandjax.learning.surrogate_training import SurrogateConfig, read_surrogate_config, train_surrogate
 from bandjax.learning.training import train
 from bandjax.learning.training_config import TrainingConfig, read_training
 from bandjax.learning.weights import load_reverse
@@ -16,12 +18,19 @@ from bandjax.results import provenance_of, result_dataset, source_commit, write_
 
 def run_training(options: argparse.Namespace) -> Any:
     """Train, or go on with the training in the output folder."""
-    config = read_training(options.config) if options.config else TrainingConfig()
     quiet = options.quiet or options.json or not sys.stderr.isatty()
-    written = train(config, options.output, quiet=quiet, commit=source_commit())
-    record = load_reverse(written).record
+    if options.what == "surrogate":
+        config = read_surrogate_config(options.config) if options.config else SurrogateConfig()
+        written = train_surrogate(config, options.output, quiet=quiet, commit=source_commit())
+        record = load_surrogate(written).record
+        told = f"R² of held-out layers {record['scores']['r2']:.4f}, of the deviation {record['scores']['r2_deviation']:.4f}"
+    else:
+        config = read_training(options.config) if options.config else TrainingConfig()
+        written = train(config, options.output, quiet=quiet, commit=source_commit())
+        record = load_reverse(written).record
+        told = f"−log posterior of held-out latents {record['scores']['minus_log_posterior']:.3f}"
     if not options.json:
-        print(f"Wrote {written}: −log posterior of held-out latents {record['scores']['minus_log_posterior']:.3f}.")
+        print(f"Wrote {written}: {told}.")
     return {"file": str(written), "scores": record["scores"]}
 
 

@@ -83,3 +83,15 @@ def test_closed_loop(tmp_path):
     metrics = run("closed_loop", tmp_path)
     assert metrics["reached"] == 1.0 and metrics["false_alarms"] == 0.0
     assert metrics["rejected"]["shuffled"] == 1.0 and metrics["rejected"]["gaas"] == 1.0
+
+
+def test_surrogate_accuracy(tmp_path):
+    metrics = run("surrogate_accuracy", tmp_path)
+    assert metrics["all"]["r2"] > 0.9 and metrics["all"]["r2_deviation"] > 0.5
+    assert metrics["sum_rule"]["largest_error"] < 1e-3 and metrics["sum_rule"]["least_weight"] >= 0
+
+
+def test_inner_and_interface(tmp_path):
+    metrics = run("inner_and_interface", tmp_path)
+    assert min(found["difference"] for found in metrics.values()) > 0.02
+    assert (tmp_path / "inner_and_interface.png").stat().st_size > 10_000

@@ -1,1 +1,1 @@
-"""Both directions learned: images made on the device, the reverse network, its training, and the closed loop."""
+"""Both directions learned: images made on the device, reverse network, surrogate, their training, and the closed loop."""

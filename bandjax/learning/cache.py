@@ -4,6 +4,7 @@ Block i holds `BLOCK` signals drawn from fold_in(key(seed), i): a run that was k
 two caches of one seed are the same. Only signals are kept; noise, exposure and crop are drawn anew at every use.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,24 +33,50 @@ def open_cache(family: Family, path: str | Path, count: int, *, seed: int = 0, q
         ValueError: the folder holds the cache of another family, version or seed, or is no cache.
         OSError: it could not be written; what was there is kept.
     """
-    group = _group(family, Path(path), seed)
-    wanted = -(-count // BLOCK)
-    key = jax.random.key(seed)
+    r = family.ranges
+    shapes = ((len(family.drawn),), (r.kx_points, r.energy_points), (r.kx_points,), (r.energy_points,), (), ())
+    mark = {"family": family.name, "fingerprint": family.fingerprint, "seed": seed}
+    draw = lambda key, block: draw_clean(family, key, BLOCK)  # noqa: E731
+    fields = {name: ("float32", shape) for name, shape in zip(Clean._fields, shapes, strict=True)}
+    return Clean(*open_blocks(path, mark, fields, draw, -(-count // BLOCK), BLOCK, quiet=quiet))
+
+
+def open_blocks(
+    path: str | Path, mark: dict[str, Any], fields: dict[str, tuple[str, tuple[int, ...]]],
+    draw: Callable[[jax.Array, int], Any], wanted: int, size: int, *, quiet: bool = False,
+) -> tuple[np.ndarray, ...]:  # fmt: skip
+    """The first blocks of a cache, made in float32 where it does not hold them yet.
+
+    Args:
+        path: Folder of the cache.
+        mark: What the cache holds: `family`, `fingerprint` and `seed`.
+        fields: Kind of number and shape of one item, by name.
+        draw: (key, number of the block) to the fields of a block.
+        wanted: Blocks.
+        size: Items in a block.
+        quiet: Whether to show no progress bar.
+
+    Raises:
+        ValueError: the folder holds another cache, or is none.
+        OSError: it could not be written; what was there is kept.
+    """
+    group = _group(Path(path), mark, fields, size)
+    key = jax.random.key(mark["seed"])
     with single_precision():
         for block in track(range(int(group.attrs["blocks"]), wanted), "signals", disable=quiet):
-            drawn = draw_clean(family, jax.random.fold_in(key, block), BLOCK)
+            drawn = draw(jax.random.fold_in(key, block), block)
             try:
-                for name, array in zip(Clean._fields, drawn, strict=True):
+                for name, array in zip(fields, drawn, strict=True):
                     stored: Any = group[name]
-                    stored.resize(((block + 1) * BLOCK, *array.shape[1:]))
-                    stored[block * BLOCK :] = np.asarray(array)
+                    stored.resize(((block + 1) * size, *array.shape[1:]))
+                    stored[block * size :] = np.asarray(array)
                 group.attrs["blocks"] = block + 1  # last: a block counts only once it is whole
             except OSError as error:
                 raise OSError(
                     f"Folder {path} must have room for {wanted} blocks of signals, but block {block + 1} could not be "
                     f"written ({error}); the ones before are kept."
                 ) from error
-    return Clean(*(np.asarray(group[name][: wanted * BLOCK]) for name in Clean._fields))
+    return tuple(np.asarray(group[name][: wanted * size]) for name in fields)
 
 
 def single_precision():
@@ -61,12 +88,11 @@ def single_precision():
     return jax.enable_x64(False)
 
 
-def _group(family: Family, path: Path, seed: int) -> zarr.Group:
+def _group(path: Path, mark: dict[str, Any], fields: dict[str, tuple[str, tuple[int, ...]]], size: int) -> zarr.Group:
     try:
         group = zarr.open_group(path, mode="a")
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"Folder {path} must be a cache of signals, but cannot be opened ({error}).") from error
-    mark = {"family": family.name, "fingerprint": family.fingerprint, "seed": seed}
     if not dict(group.attrs) and not any(True for _ in group.keys()):
         group.attrs.update(mark | {"blocks": 0})
     found = {name: group.attrs.get(name) for name in mark}
@@ -74,11 +100,9 @@ def _group(family: Family, path: Path, seed: int) -> zarr.Group:
         raise ValueError(
             f"Folder {path} must hold signals of {_words(mark)}, but holds those of {_words(found)}; choose another folder."
         )
-    r = family.ranges
-    shapes = ((len(family.drawn),), (r.kx_points, r.energy_points), (r.kx_points,), (r.energy_points,), (), ())
-    for name, shape in zip(Clean._fields, shapes, strict=True):
+    for name, (kind, shape) in fields.items():
         if name not in group:  # the folder is new, or its making was killed
-            group.create_array(name, shape=(0, *shape), chunks=(BLOCK, *shape), dtype="float32")
+            group.create_array(name, shape=(0, *shape), chunks=(size, *shape), dtype=kind)
     return group
 
 

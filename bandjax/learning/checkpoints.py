@@ -6,25 +6,35 @@ leaves the ones before. The CSV is rewritten as a whole and cut to the checkpoin
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
-
-from bandjax.learning.family import Family
-from bandjax.learning.objective import State
-from bandjax.learning.weights import check_record
 
 METRICS = ("step", "loss", "validation", "rate", "seconds")
 KEPT = 2  # checkpoints
 
 
-def check_folder(folder: Path, record: dict[str, Any], family: Family) -> None:
+class State(NamedTuple):
+    """What a checkpoint holds."""
+
+    weights: Any
+    optimiser: Any
+    step: jax.Array
+
+
+def check_folder(folder: Path, record: dict[str, Any], check: Callable[[dict[str, Any], str], None]) -> None:
     """Mark a new folder with what is trained in it, or check the mark of one in which a training has begun.
 
+    Args:
+        folder: Of the training.
+        record: What is trained, with its `config`.
+        check: Raises ValueError where a found record, whose owner it is told, is another model's or version's.
+
     Raises:
-        ValueError: the folder holds the training of another configuration, family or version.
+        ValueError: the folder holds the training of another configuration, model or version.
     """
     path = folder / "run.json"
     if not path.exists():
@@ -38,7 +48,7 @@ def check_folder(folder: Path, record: dict[str, Any], family: Family) -> None:
         ) from error
     if not isinstance(found, dict) or not isinstance(found.get("config", {}), dict):
         raise ValueError(f"File {path} must say what is trained in its folder, but does not.")
-    check_record(found, family, f"Folder {folder}")
+    check(found, f"Folder {folder}")
     there, here = found.get("config", {}), record["config"]
     if there != here:
         names = [n for n in here | there if there.get(n) != here.get(n)]

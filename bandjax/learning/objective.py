@@ -1,4 +1,4 @@
-"""What a training lowers, one step of it, and the scores of its end.
+"""What a training of a reverse network lowers, and the scores of its end.
 
     loss = −mean log q(latent | image)
 
@@ -6,12 +6,11 @@ over draws of (latent, image) from the family: its minimum over all q is the pos
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from bandjax.learning.family import Family
 from bandjax.learning.images import Images
@@ -22,14 +21,6 @@ from bandjax.learning.weights import Reverse, with_weights
 LEVELS = np.linspace(0.0, 1.0, 201)  # of the stored quantiles
 
 
-class State(NamedTuple):
-    """What a checkpoint holds."""
-
-    weights: Any
-    optimiser: Any
-    step: jax.Array
-
-
 def make_loss(network: ReverseNetwork) -> Callable[[Any, Images], jax.Array]:
     """(weights, images) -> −mean log posterior density of the true latents."""
 
@@ -38,17 +29,6 @@ def make_loss(network: ReverseNetwork) -> Callable[[Any, Images], jax.Array]:
         return -log_prob(mixture, images.latent).mean()
 
     return loss
-
-
-def make_step(loss: Callable, optimiser: optax.GradientTransformation) -> Callable:
-    """(state, images) -> (state, loss)."""
-
-    def step(state: State, images: Images) -> tuple[State, jax.Array]:
-        value, gradient = jax.value_and_grad(loss)(state.weights, images)
-        change, kept = optimiser.update(gradient, state.optimiser, state.weights)
-        return State(optax.apply_updates(state.weights, change), kept, state.step + 1), value
-
-    return step
 
 
 def finish(family: Family, network: ReverseNetwork, images: Images, record: dict[str, Any]) -> Reverse:

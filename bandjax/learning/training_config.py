@@ -53,33 +53,51 @@ def read_training(path: str | os.PathLike[str]) -> TrainingConfig:
         FileNotFoundError: there is no such file.
         ValueError: it is no TOML, or has a key that is not known (the nearest is given) or a value of another kind.
     """
+    return training_config(read_keys(path), f"File {path}")
+
+
+def read_keys(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Keys and values of a TOML file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no TOML.
+    """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"File {path} does not exist; it holds the keys of `TrainingConfig`, such as steps = 6000.")  # fmt: skip
+        raise FileNotFoundError(f"File {path} does not exist; it holds the keys of a training, such as steps = 6000.")
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"File {path} must be TOML, but {error}.") from error
-    return training_config(found, f"File {path}")
 
 
 def training_config(found: Mapping[str, Any], owner: str = "Argument `config`") -> TrainingConfig:
     """A checked `TrainingConfig` from its keys."""
-    default = dataclasses.asdict(TrainingConfig())
+    positive = ("steps", "batch", "learning_rate", "validation", "checkpoint_every", "components", "width", "hidden")
+    config = checked_config(TrainingConfig, found, positive, owner)
+    if config.signals and config.signals <= config.validation:
+        raise ValueError(f"{owner}: `signals` must exceed `validation` ({config.validation}), but is {config.signals}.")
+    known_family(config.family, owner)
+    return config
+
+
+def checked_config[Config](
+    kind: type[Config], found: Mapping[str, Any], positive: tuple[str, ...], owner: str
+) -> Config:
+    """A configuration of a dataclass with defaults; unknown keys, other kinds of values and numbers ≤ 0 are refused."""
+    default = dataclasses.asdict(kind())
     for key, value in found.items():
         if key not in default:
             raise ValueError(f"{owner}: {key!r} is no key of a training.{checks.nearest(key, default)} Known: {', '.join(default)}.")  # fmt: skip
         kinds = (int, float) if isinstance(default[key], float) else type(default[key])
         if not isinstance(value, kinds) or isinstance(value, bool):
             raise ValueError(f"{owner}: `{key}` must be like {default[key]!r}, but is {value!r}.")
-    config = TrainingConfig(**found)
-    for key in ("steps", "batch", "learning_rate", "validation", "checkpoint_every", "components", "width", "hidden"):
+    config = kind(**found)
+    for key in positive:
         if not getattr(config, key) > 0:
             raise ValueError(f"{owner}: `{key}` must be > 0, but is {getattr(config, key)}.")
     for key in ("seed", "signals", "warmup", "blocks"):
-        if getattr(config, key) < 0:
+        if getattr(config, key, 0) < 0:
             raise ValueError(f"{owner}: `{key}` must be ≥ 0, but is {getattr(config, key)}.")
-    if config.signals and config.signals <= config.validation:
-        raise ValueError(f"{owner}: `signals` must exceed `validation` ({config.validation}), but is {config.signals}.")
-    known_family(config.family, owner)
     return config

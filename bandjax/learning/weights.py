@@ -49,12 +49,12 @@ def make_network(shape: Shape, seed: int = 0) -> ReverseNetwork:
     return ReverseNetwork(shape, rngs=nnx.Rngs(seed))
 
 
-def weights_of(network: ReverseNetwork) -> dict[str, Any]:
+def weights_of(network: nnx.Module) -> dict[str, Any]:
     """Its weights as nested dictionaries of arrays."""
     return nnx.to_pure_dict(nnx.state(network, nnx.Param))
 
 
-def with_weights(network: ReverseNetwork, weights: dict[str, Any]) -> ReverseNetwork:
+def with_weights[Network: nnx.Module](network: Network, weights: dict[str, Any]) -> Network:
     """The network with other weights, which may be traced."""
     graph, state = nnx.split(network)
     nnx.replace_by_pure_dict(state, weights)
@@ -67,19 +67,26 @@ def save_reverse(path: str | os.PathLike[str], reverse: Reverse) -> Path:
     Raises:
         OSError: the file could not be written (a full disk); what stood there before is untouched.
     """
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
     record = reverse.record | {
         "format": FORMAT, "family": reverse.family.name, "fingerprint": reverse.family.fingerprint,
         "shape": dataclasses.asdict(reverse.network.shape),
     }  # fmt: skip
-    flat = {"/".join(map(str, names)): np.asarray(array) for names, array in _leaves(weights_of(reverse.network))}
+    flat = flat_weights(weights_of(reverse.network))
+    statistics = {"centre": reverse.centre, "precision": reverse.precision, "distances": reverse.distances}
+    return save_arrays(path, record, flat | statistics)
+
+
+def save_arrays(path: str | os.PathLike[str], record: dict[str, Any], arrays: dict[str, np.ndarray]) -> Path:
+    """Write a record and arrays; an older file is replaced only when the new one is complete.
+
+    Raises:
+        OSError: the file could not be written (a full disk); what stood there before is untouched.
+    """
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
-            np.savez_compressed(
-                file, record=np.array(json.dumps(record)), centre=reverse.centre, precision=reverse.precision,
-                distances=reverse.distances, **flat,
-            )  # fmt: skip
+            np.savez_compressed(file, record=np.array(json.dumps(record)), **arrays)
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
@@ -112,32 +119,59 @@ def load_reverse(source: str | os.PathLike[str] = "buried_sige", *, family: Fami
 
 
 def _load(path: Path, family: Family | None) -> Reverse:
-    if not zipfile.is_zipfile(path):  # NumPy would take it for a pickle, and tell how to load one
-        raise ValueError(f"File {path} must hold a reverse network, but is no .npz file, or is cut short.")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        record = json.loads(str(arrays.pop("record")))
-        statistics = [arrays.pop(name) for name in ("centre", "precision", "distances")]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"File {path} must hold a reverse network, but cannot be read as one ({error}).") from error
-    except KeyError as error:
-        raise ValueError(f"File {path} must hold a reverse network, but has no {error}.") from error
-    if not isinstance(record, dict) or not isinstance(record.get("shape"), dict):
+    record, arrays = load_arrays(path, "a reverse network", ("centre", "precision", "distances"))
+    statistics = [arrays.pop(name) for name in ("centre", "precision", "distances")]
+    if not isinstance(record.get("shape"), dict):
         raise ValueError(f"File {path} must hold a reverse network, but its record does not say of which shape.")
     family = known_family(record.get("family"), f"File {path}") if family is None else family
     check_record(record, family, f"File {path}")
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in record["shape"].items()}
     network = make_network(Shape(**fields))
-    leaves = list(_leaves(weights_of(network)))
-    wrong = [
-        "/".join(map(str, n)) for n, a in leaves if arrays.get("/".join(map(str, n)), np.zeros(0)).shape != a.shape
-    ]
+    new = unflatten_weights(weights_of(network), arrays, path)
+    return Reverse(family, with_weights(network, new), *statistics, record)
+
+
+def load_arrays(path: Path, what: str, names: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Record and arrays of a file.
+
+    Raises:
+        ValueError: the file cannot be read as `what`, or lacks one of the named arrays.
+    """
+    if not zipfile.is_zipfile(path):  # NumPy would take it for a pickle, and tell how to load one
+        raise ValueError(f"File {path} must hold {what}, but is no .npz file, or is cut short.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"File {path} must hold {what}, but cannot be read as one ({error}).") from error
+    missing = [name for name in ("record", *names) if name not in arrays]
+    if missing:
+        raise ValueError(f"File {path} must hold {what}, but has no {missing[0]!r}.")
+    try:
+        record = json.loads(str(arrays.pop("record")))
+    except ValueError as error:
+        raise ValueError(f"File {path} must hold {what}, but its record cannot be read ({error}).") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"File {path} must hold {what}, but its record is none.")
+    return record, arrays
+
+
+def flat_weights(weights: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Weights by their names from the root, joined by "/"."""
+    return {"/".join(map(str, names)): np.asarray(array) for names, array in _leaves(weights)}
+
+
+def unflatten_weights(like: dict[str, Any], arrays: dict[str, np.ndarray], path: Path) -> dict[str, Any]:
+    """Weights of the shape of `like`, in float32, from `flat_weights`.
+
+    Raises:
+        ValueError: one is missing or has another shape.
+    """
+    leaves = [("/".join(map(str, names)), array) for names, array in _leaves(like)]
+    wrong = [name for name, array in leaves if arrays.get(name, np.zeros(0)).shape != array.shape]
     if wrong:
         raise ValueError(f"File {path} must hold all weights of its network, but {wrong[0]} is missing or misshapen.")
-    treedef = jax.tree.structure(weights_of(network))
-    new = jax.tree.unflatten(treedef, [jnp.asarray(arrays["/".join(map(str, n))], jnp.float32) for n, _ in leaves])
-    return Reverse(family, with_weights(network, new), *statistics, record)
+    return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(arrays[name], jnp.float32) for name, _ in leaves])
 
 
 def known_family(name: Any, owner: str) -> Family:

@@ -50,12 +50,12 @@ def _sweeps(diagonal, upper, x, gamma, substrate):
     def substitute(below: jax.Array, layer: tuple) -> tuple:
         g, gu, u = layer
         whole = g + product(product(gu, below), from_left(dagger(u), g))
-        return whole, _density(whole)
+        return whole, density(whole)
 
     s, (g, gu) = jax.lax.scan(eliminate, _nothing(diagonal, z), (diagonal[:-1], upper))
     last = inverse(matrix_of(z, diagonal[-1], s if substrate is None else s + substrate))
     _, spectra = jax.lax.scan(substitute, last, (g, gu, upper), reverse=True)
-    return jnp.concatenate([spectra, _density(last)[None]])
+    return jnp.concatenate([spectra, density(last)[None]])
 
 
 _resolved = jax.custom_jvp(_sweeps)
@@ -76,6 +76,6 @@ def _nothing(diagonal: jax.Array, z: jax.Array) -> jax.Array:
     return jnp.zeros((n, n, z.size), diagonal.dtype)
 
 
-def _density(g: jax.Array) -> jax.Array:
+def density(g: jax.Array) -> jax.Array:
     """−(1/π) Im of the diagonal, (n, energy) of (n, n, energy); as a sum, whose transpose is no scatter."""
     return jnp.sum(g.imag * jnp.eye(g.shape[0], dtype=g.real.dtype)[:, :, None], axis=1) / -np.pi

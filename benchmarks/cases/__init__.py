@@ -12,4 +12,5 @@ CASES = (
     "surface",
     "chebyshev",
     "stack_fit",
+    "surrogate",
 )
