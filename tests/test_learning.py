@@ -24,7 +24,7 @@ import bandjax as bj
 from bandjax.commands_learning import words as inversion_words
 from bandjax.inference.problem import model_values
 from bandjax.learning.cache import open_cache, single_precision
-from bandjax.learning.checkpoints import open_manager, restore_state, save_state
+from bandjax.learning.checkpoints import State, open_manager, restore_state, save_state
 from bandjax.learning.closed_loop import (
     Guess,
     Inversion,
@@ -39,9 +39,10 @@ from bandjax.learning.closed_loop import (
 )
 from bandjax.learning.family import Ranges, buried_sige, physical, standardised
 from bandjax.learning.images import Clean, Images, draw_clean, draw_images, expose, mean_counts
+from bandjax.learning.job import make_step
 from bandjax.learning.mixture import Mixture, log_prob, mixture_of, moments, parameter_count, sample
 from bandjax.learning.noise import poisson
-from bandjax.learning.objective import State, finish, make_loss, make_step
+from bandjax.learning.objective import finish, make_loss
 from bandjax.learning.observe import as_seen, check_image
 from bandjax.learning.reverse import Shape, seen
 from bandjax.learning.training import train
@@ -112,6 +113,7 @@ def test_a_latent_is_its_numbers():
     assert np.allclose(physical(FAMILY, z, jnp.array([20.0]))[0], [*values[0], 2e5, 1.5])
 
 
+@pytest.mark.slow
 def test_masked_and_foreign_pixels_change_nothing(images):
     network = jax.jit(make_network(SMALL).__call__)
     first = jax.tree.map(lambda x: x[0], seen(images))
