@@ -166,6 +166,7 @@ def test_unfolding_by_expansion():
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * float(expected.max()))
 
 
+@pytest.mark.slow
 def test_derivatives_of_moments():
     """The recursion run backwards is the transpose of the tangents, and both follow a central difference."""
     h, k, rng = sparse_hamiltonian(mixed()), jnp.asarray(K[1]), np.random.default_rng(3)

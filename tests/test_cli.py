@@ -66,6 +66,7 @@ def test_simulate_fit_report(simulated, capsys):
     assert "converged" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_written_configuration_runs_as_it_is(simulated, capsys):
     run(
         capsys,

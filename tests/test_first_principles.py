@@ -97,6 +97,7 @@ def test_the_gaps_of_the_refitted_tables_are_open(material):
     assert gap["pbe_sp3s"] > 0.1
 
 
+@pytest.mark.slow
 def test_a_foreign_neighbour_shifts_the_levels():
     """In Si1Ge3 the four neighbours of Si, and two, none and two of those of the Ge atoms, are of the other species."""
     atoms, table = bj.superlattice(SIGE, (1, 3)), bj.load_parameters(SIGE, "pbe_sp3s")

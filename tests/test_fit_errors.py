@@ -122,6 +122,7 @@ def test_an_unmeasured_direction_is_reported_in_words():
     assert np.isinf(result.errors[onsite])
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_results_are_written_leaves_the_old_result(tmp_path, capsys, monkeypatch):
     write_map(tmp_path / "map.nc", a_map())
     (tmp_path / "fit.toml").write_text(CONFIG + "max_steps = 2\n")

@@ -159,6 +159,7 @@ def test_a_plan_stays_right_when_the_sample_turns(square):
 # --- axes and shapes
 
 
+@pytest.mark.slow
 def test_volume_and_scan_shapes(square, cubic):
     kx, ky, energy = np.linspace(-0.5, 0.5, 5), np.linspace(-0.3, 0.3, 3), np.linspace(-1, 0.1, 7)
     volume = arpes_image(square, SHARP, {"energy": energy, "kx": kx, "ky": ky}, kz_points=1)
@@ -180,6 +181,7 @@ def test_volume_and_scan_shapes(square, cubic):
 # --- matrix elements
 
 
+@pytest.mark.slow
 def test_one_pixel_with_matrix_elements():
     """Σ_n |v†u_n|² L(E − ε_n), written out, with the photon's momentum in the final state but not in the bands."""
     model = tight_binding(zincblende("GaAs"), load_parameters("GaAs", "klimeck2000"))

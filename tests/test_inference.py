@@ -349,6 +349,7 @@ def test_joint_fit_shares_and_separates():
     assert set(joint.maps) == {"cold", "warm"}
 
 
+@pytest.mark.slow
 def test_maps_of_different_crystals_share_what_has_one_name():
     """The same table stretched: the second map is told from its own model, the hoppings from both."""
     table, atoms, instrument, parameters, options = square_problem()
@@ -391,6 +392,7 @@ def test_masked_pixels_do_not_matter():
         assert objective.cost(u, seen[0], jnp.asarray(width)) == objective.cost(u, seen[1], jnp.asarray(width))
 
 
+@pytest.mark.slow
 def test_interrupted_fit_goes_on(tmp_path):
     table, atoms, instrument, parameters, options = square_problem()
     data = simulate(atoms, table, instrument, 6)

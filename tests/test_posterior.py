@@ -40,6 +40,7 @@ def simulate(problem, seed=0):
     return xr.DataArray(counts, dims=tuple(AXES), coords=AXES)
 
 
+@pytest.mark.slow
 def test_draws_follow_the_posterior():
     """Few counts, one free number: mean and width against the integral of exp(−cost) over a grid, where Laplace is off."""
     problem = problem_of("gain")
@@ -61,6 +62,7 @@ def test_draws_follow_the_posterior():
     assert found.draws.std() == pytest.approx(width, abs=4 * noise)
 
 
+@pytest.mark.slow
 def test_the_best_of_several_starts_wins(tmp_path):
     """From a hopping far off a descent ends on a bound; an interrupted search goes on where it was."""
     problem = problem_of("t", gain=20.0)
