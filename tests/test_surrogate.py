@@ -169,7 +169,7 @@ def test_weights_travel_in_a_file_and_others_are_refused(untrained, tmp_path):
     with pytest.raises(ValueError, match="all weights of its network, but mean is missing"):
         load_surrogate(tmp_path / "old.npz")
     (tmp_path / "broken.npz").write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match="must hold a surrogate, but is no .npz file"):
+    with pytest.raises(ValueError, match=r"must hold a surrogate, but is no \.npz file"):
         load_surrogate(tmp_path / "broken.npz")
     with pytest.raises(FileNotFoundError, match="must be a file of weights or None"):
         load_surrogate(tmp_path / "nowhere.npz")
