@@ -29,7 +29,7 @@ from bandjax.io import write_atomically  # noqa: E402
 from bandjax.learning.closed_loop import MISFIT, guess_of, misfits, problem_of  # noqa: E402
 from bandjax.learning.family import Family, draw_values  # noqa: E402
 from bandjax.learning.weights import Reverse, load_reverse  # noqa: E402
-from experiments.common import argument_parser, check_config, score, write_json  # noqa: E402
+from experiments.common import arguments, check_config, score, write_json  # noqa: E402
 
 TOLERANCE = 1e-4  # promised decrease of −log L at which a descent ends, far below the 0.01 that it is judged by
 KINDS = ("family", "shuffled", "gaas", "stripe")
@@ -174,11 +174,9 @@ def _auc(inside: np.ndarray, outside: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    parser = argument_parser(__doc__, PRESETS)
-    parser.add_argument("--weights", default="buried_sige", help="file of a network, or the name of a shipped one")
-    args = parser.parse_args()
+    args = arguments(__doc__, PRESETS, weights="file of a network, or the name of a shipped one (default: buried_sige)")
     started = time.perf_counter()
-    chosen, network = PRESETS[args.preset], load_reverse(args.weights)
+    chosen, network = PRESETS[args.preset], load_reverse(args.weights or "buried_sige")
     metrics = run(chosen, network, args.out / "images")
     print(json.dumps(metrics, indent=1))
     write_json(args.out / "result.json", chosen, metrics | {"network": network.record}, started)

@@ -18,7 +18,7 @@ jax.config.update("jax_enable_x64", True)
 import bandjax as bj  # noqa: E402
 from bandjax.learning.cache import single_precision  # noqa: E402
 from bandjax.learning.layer_data import VALENCE, reduced_wave_vectors  # noqa: E402
-from experiments.common import argument_parser, write_json  # noqa: E402
+from experiments.common import arguments, write_json  # noqa: E402
 from experiments.surrogate_accuracy import at_interface, exact_call, surrogate_call  # noqa: E402
 
 
@@ -84,9 +84,7 @@ def figure_of(mean: dict, config: Config) -> Figure:
 
 
 if __name__ == "__main__":
-    parser = argument_parser(__doc__, PRESETS)
-    parser.add_argument("--weights", help="a surrogate of your own (default: the shipped one)")
-    args = parser.parse_args()
+    args = arguments(__doc__, PRESETS, weights="a surrogate of your own (default: the shipped one)")
     started = time.perf_counter()
     chosen = PRESETS[args.preset]
     metrics, mean = run(chosen, bj.load_surrogate(args.weights))

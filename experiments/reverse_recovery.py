@@ -24,7 +24,7 @@ from bandjax.learning.images import Clean, Images, clean_signal, draw_clean, exp
 from bandjax.learning.mixture import log_prob, sample  # noqa: E402
 from bandjax.learning.reverse import seen  # noqa: E402
 from bandjax.learning.weights import Reverse, load_reverse  # noqa: E402
-from experiments.common import argument_parser, write_json  # noqa: E402
+from experiments.common import arguments, write_json  # noqa: E402
 
 RANKS = 20  # bins
 
@@ -111,11 +111,9 @@ def _bound_of(family: Family):
 
 
 if __name__ == "__main__":
-    parser = argument_parser(__doc__, PRESETS)
-    parser.add_argument("--weights", default="buried_sige", help="file of a network, or the name of a shipped one")
-    args = parser.parse_args()
+    args = arguments(__doc__, PRESETS, weights="file of a network, or the name of a shipped one (default: buried_sige)")
     started = time.perf_counter()
-    chosen, network = PRESETS[args.preset], load_reverse(args.weights)
+    chosen, network = PRESETS[args.preset], load_reverse(args.weights or "buried_sige")
     metrics = run(chosen, network)
     for counts, m in metrics.items():
         print(counts, {k: m[k] for k in ("minus_log_posterior", "smallest_p_bonferroni", "median_error_over_bound")}, m["covered"]["0.9"]["pooled"])  # fmt: skip

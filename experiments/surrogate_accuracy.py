@@ -25,7 +25,7 @@ from bandjax.learning.exact_layers import ORBITALS, Profile, exact_layers  # noq
 from bandjax.learning.layer_data import ETA, K_POINTS, VALENCE, reduced_wave_vectors  # noqa: E402
 from bandjax.learning.surrogate import DELTA, Surroundings  # noqa: E402
 from bandjax.learning.surrogate_training import error_sums, scores_of  # noqa: E402
-from experiments.common import argument_parser, write_json  # noqa: E402
+from experiments.common import arguments, write_json  # noqa: E402
 
 KINDS = ("abrupt", "graded", "alloyed")
 INTERFACE = 0.3  # step of the composition to a neighbour that makes an interface atom
@@ -171,9 +171,7 @@ def _seen_within(stacks: list, window: int, t: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    parser = argument_parser(__doc__, PRESETS)
-    parser.add_argument("--weights", help="a surrogate of your own (default: the shipped one)")
-    args = parser.parse_args()
+    args = arguments(__doc__, PRESETS, weights="a surrogate of your own (default: the shipped one)")
     started = time.perf_counter()
     chosen = PRESETS[args.preset]
     assert K_POINTS > chosen.every

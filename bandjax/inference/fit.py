@@ -155,7 +155,8 @@ def fit(
     u, first, widening, history, ends = keeper.load(jnp.asarray(start_vector(transform)))
     descent = Descent(objective, progress, keeper, history, ends)
     if given and descents is not None and descents < len(points):
-        costs = [descent.cost(jnp.asarray(p), [observed(part) for part in parts]) for p in points]
+        obs = [observed(part) for part in parts]
+        costs = [descent.cost(jnp.asarray(p), obs) for p in points]
         order = np.argsort(np.where(np.isfinite(costs), costs, np.inf), kind="stable")
         points = [points[i] for i in order[:descents]]
 

@@ -31,9 +31,9 @@ from bandjax.inference.linear import (
 )
 from bandjax.inference.parameters import Parameter, Transform, all_values, free_values, make_transform
 from bandjax.materials import Table
-from bandjax.photoemission import QUANTITIES, Instrument, Plan, arpes_image, plan_image, signal
+from bandjax.photoemission import QUANTITIES, Instrument, Plan, arpes_image, as_axes, plan_image, signal
 from bandjax.photoemission.matrix_elements import mirror_parities
-from bandjax.photoemission.plan import STACK_METHODS, as_axes
+from bandjax.photoemission.plan import STACK_METHODS
 from bandjax.units import FWHM_PER_SIGMA
 
 TURNING = {"azimuth", "incidence", "incidence_azimuth"}  # numbers that break the mirror symmetry of a plan

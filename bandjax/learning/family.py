@@ -55,6 +55,16 @@ class Ranges:
     crop: float = 0.75
     dead: float = 0.03
 
+    @property
+    def steps(self) -> dict[str, tuple[float, float]]:
+        """Finest and coarsest step of each axis."""
+        lengths = {
+            "kx": [2 * h for h in self.kx_half],
+            "energy": [t - b for t, b in zip(self.top, self.bottom[::-1], strict=True)],
+        }
+        points = {"kx": self.kx_points, "energy": self.energy_points}
+        return {n: (short / (points[n] - 1), long / (points[n] - 1)) for n, (short, long) in lengths.items()}
+
 
 @dataclasses.dataclass(frozen=True)
 class Family:

@@ -26,10 +26,9 @@ from bandjax.learning.family import (
 )
 from bandjax.learning.noise import poisson
 from bandjax.photoemission import QUANTITIES, Axes, Plan, signal
-from bandjax.photoemission.plan import laboratory_model
+from bandjax.photoemission.pixels import laboratory_model
+from bandjax.photoemission.plan import REACH
 from bandjax.units import FWHM_PER_SIGMA
-
-REACH = 3.0  # σ of the energy resolution by which an axis is continued on both sides, as `plan_image` does
 
 
 class Clean(NamedTuple):
@@ -174,5 +173,4 @@ def _kept(key: jax.Array, count: int, least: float, dtype) -> jax.Array:
 def _padding(family: Family) -> int:
     """Energies by which an axis is continued on each side: enough for the widest resolution on the finest axis."""
     r = family.ranges
-    finest = (r.top[0] - r.bottom[1]) / (r.energy_points - 1)
-    return int(np.ceil(REACH * r.fwhm_energy[1] / FWHM_PER_SIGMA / finest))
+    return int(np.ceil(REACH * r.fwhm_energy[1] / FWHM_PER_SIGMA / r.steps["energy"][0]))

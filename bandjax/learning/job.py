@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bandjax.learning.checkpoints import State, metrics_until, save_state, write_metrics
+from bandjax.devices import replicate
+from bandjax.learning.checkpoints import State, metrics_until, restore_state, save_state, write_metrics
 
 
 class Job(NamedTuple):
@@ -57,15 +59,30 @@ def make_step(loss: Callable, optimiser: optax.GradientTransformation) -> Callab
 
 
 def run_job(
-    job: Job, folder: Path, state: State, optimiser: optax.GradientTransformation, manager: ocp.CheckpointManager, *,
-    stop_after: int | None = None, quiet: bool = False,
-) -> State:  # fmt: skip
-    """All steps that are left, with checkpoints and metrics.
+    job: Job, folder: Path, weights: Any, manager: ocp.CheckpointManager, *, stop_after: int | None = None,
+    quiet: bool = False, mesh=None,
+) -> Any:  # fmt: skip
+    """All steps that are left after the last checkpoint, with checkpoints and metrics.
+
+    Args:
+        job: The training.
+        folder: For metrics.csv.
+        weights: Where it begins, if there is no checkpoint.
+        manager: The checkpoints.
+        stop_after: Steps of this call at most.
+        quiet: Whether to show no progress bar.
+        mesh: Devices that hold the state.
+
+    Returns:
+        The trained weights; None where steps are left.
 
     Raises:
         FloatingPointError: the loss became NaN (which step; the last good checkpoint is kept).
         OSError: a checkpoint could not be written; the last one is kept.
     """
+    optimiser = make_optimiser(job.schedule)
+    state = restore_state(manager, State(weights, optimiser.init(weights), jnp.zeros((), jnp.int32)))
+    state = state if mesh is None else replicate(state, mesh)  # a restored one lies on one device
     begin, last = int(state.step), job.steps
     last = min(last, begin + stop_after) if stop_after is not None else last
     loss_of, step_once = jax.jit(job.loss), jax.jit(make_step(job.loss, optimiser))
@@ -93,4 +110,4 @@ def run_job(
                 total = []
                 save_state(manager, state, folder)
                 write_metrics(folder / "metrics.csv", rows)
-    return state
+    return None if int(state.step) < job.steps else state.weights

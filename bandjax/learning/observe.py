@@ -46,7 +46,7 @@ def check_image(image: xr.DataArray, family: Family, shape: Shape) -> xr.DataArr
     r = family.ranges
     for name in ("photon_energy", "fwhm_energy"):
         _inside(name, image.attrs.get(name), getattr(r, name), family)
-    steps, points = _steps(family), {"kx": r.kx_points, "energy": r.energy_points}
+    steps, points = r.steps, {"kx": r.kx_points, "energy": r.energy_points}
     for name, ends in (("kx", shape.reach_k), ("energy", shape.reach_energy)):
         axis = np.asarray(image[name].values, float)
         checks.increasing(name, axis)
@@ -84,7 +84,7 @@ def as_seen(image: xr.DataArray, family: Family) -> Seen:
 def bins(image: xr.DataArray, family: Family) -> dict[str, int]:
     """Pixels of each axis that are added up, so that a step is at least the finest that was trained."""
     steps = {name: float(np.mean(np.diff(image[name].values))) for name in ("kx", "energy")}
-    return {n: max(1, int(np.ceil(finest / steps[n] - 1e-6))) for n, (finest, _) in _steps(family).items()}
+    return {n: max(1, int(np.ceil(finest / steps[n] - 1e-6))) for n, (finest, _) in family.ranges.steps.items()}
 
 
 def _inside(name: str, value: object, ends: tuple[float, float], family: Family) -> None:
@@ -95,11 +95,3 @@ def _inside(name: str, value: object, ends: tuple[float, float], family: Family)
             f"Argument `image` must have `{name}` within {ends[0]:g} … {ends[1]:g} eV, the range that family "
             f"{family.name!r} was trained on, but has {float(value):g}."
         )
-
-
-def _steps(family: Family) -> dict[str, tuple[float, float]]:
-    """Finest and coarsest step of each axis that was trained."""
-    r = family.ranges
-    lengths = {"kx": tuple(2 * h for h in r.kx_half), "energy": (r.top[0] - r.bottom[1], r.top[1] - r.bottom[0])}
-    points = {"kx": r.kx_points, "energy": r.energy_points}
-    return {n: (short / (points[n] - 1), long / (points[n] - 1)) for n, (short, long) in lengths.items()}

@@ -16,9 +16,9 @@ import numpy as np
 from flax import nnx
 
 from bandjax.learning.cache import open_blocks, single_precision
-from bandjax.learning.checkpoints import State, check_folder, open_manager, restore_state
+from bandjax.learning.checkpoints import check_folder, open_manager
 from bandjax.learning.exact_layers import ORBITALS
-from bandjax.learning.job import Job, make_optimiser, make_schedule, run_job
+from bandjax.learning.job import Job, make_schedule, run_job
 from bandjax.learning.layer_data import (
     BLOCK_LAYERS,
     ENERGY,
@@ -118,12 +118,10 @@ def train_surrogate(
         fixed = {"mean": jnp.asarray(means), "components": jnp.asarray(components)}
         job = _job(config, network, fixed, layers, targets)
         learned = {name: value for name, value in weights.items() if name not in FIXED}
-        optimiser = make_optimiser(job.schedule)
-        state = restore_state(manager, State(learned, optimiser.init(learned), jnp.zeros((), jnp.int32)))
-        state = run_job(job, folder, state, optimiser, manager, stop_after=stop_after, quiet=quiet)
-        if int(state.step) < config.steps:
+        trained = run_job(job, folder, learned, manager, stop_after=stop_after, quiet=quiet)
+        if trained is None:
             return None
-        network = with_weights(network, state.weights | fixed)
+        network = with_weights(network, trained | fixed)
         scores = held_out_scores(network, layers)
         made = {"commit": commit, "devices": str(jax.devices()[0].device_kind), "scores": scores}
         return save_surrogate(folder / "surrogate.npz", Surrogate(network, record | made))
@@ -178,8 +176,6 @@ def _to_splines() -> np.ndarray:
 
 
 def _job(config: SurrogateConfig, network: SurrogateNetwork, fixed: dict, layers: Layers, targets: np.ndarray) -> Job:
-    cut = slice(REACH - config.window, REACH + config.window + 1)
-    composition, stretch = layers.composition[..., cut], layers.stretch[..., cut]
     variance = (fixed["components"] ** 2 * jnp.asarray(DELTA, jnp.float32)).sum(
         axis=-1
     )  # of every component, (k, rank)
@@ -187,8 +183,8 @@ def _job(config: SurrogateConfig, network: SurrogateNetwork, fixed: dict, layers
     key = jax.random.fold_in(jax.random.key(config.seed), DATA)
 
     def batch(blocks: Any, at: Any, turn: int) -> Batch:
-        seen = (composition[blocks, at], stretch[blocks, at], layers.a_parallel[blocks, at])
-        return Batch(Surroundings(*map(jnp.asarray, seen)), jnp.asarray(targets[blocks, at]), jnp.int32(turn))
+        seen = _seen(layers, blocks, at, config.window)
+        return Batch(seen, jnp.asarray(targets[blocks, at]), jnp.int32(turn))
 
     def batch_of(step: int) -> Batch:
         rng = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.fold_in(key, step))))
@@ -206,15 +202,20 @@ def _job(config: SurrogateConfig, network: SurrogateNetwork, fixed: dict, layers
     return Job(config.steps, config.checkpoint_every, batch_of, loss, lambda: batch(0, slice(None), 0), schedule)
 
 
+def _seen(layers: Layers, blocks: Any, at: Any, window: int) -> Surroundings:
+    """What those layers see within the window."""
+    cut = slice(REACH - window, REACH + window + 1)
+    around = (layers.composition[..., cut][blocks, at], layers.stretch[..., cut][blocks, at])
+    return Surroundings(*map(jnp.asarray, around), jnp.asarray(layers.a_parallel[blocks, at]))
+
+
 def held_out_scores(network: SurrogateNetwork, layers: Layers) -> dict[str, Any]:
     """R² of the valence window over the blocks that were held out, of all and of the deviation from a mean of each species."""
-    window = network.shape.window
-    cut = slice(REACH - window, REACH + window + 1)
     predict = jax.jit(lambda seen, k: at_trained_energies(network(seen, k)))
     sums = np.zeros(5)
     for block in range(HELD_OUT):
-        seen = Surroundings(layers.composition[block][:, cut], layers.stretch[block][:, cut], layers.a_parallel[block])
-        found = predict(jax.tree.map(jnp.asarray, seen), block + TURNS * jnp.arange(K_POINTS // TURNS))
+        seen = _seen(layers, block, slice(None), network.shape.window)
+        found = predict(seen, block + TURNS * jnp.arange(K_POINTS // TURNS))
         sums += error_sums(np.asarray(found), np.asarray(layers.spectra[block], np.float32), layers.composition[block][:, REACH])  # fmt: skip
     return {"held_out_layers": HELD_OUT * BLOCK_LAYERS} | scores_of(sums)
 

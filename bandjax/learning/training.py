@@ -11,12 +11,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from bandjax.devices import replicate
 from bandjax.learning.cache import open_cache, single_precision
-from bandjax.learning.checkpoints import State, check_folder, open_manager, restore_state
+from bandjax.learning.checkpoints import check_folder, open_manager
 from bandjax.learning.family import FAMILIES, Family
 from bandjax.learning.images import Clean, Images, draw_clean, expose
-from bandjax.learning.job import Job, make_optimiser, make_schedule, run_job
+from bandjax.learning.job import Job, make_schedule, run_job
 from bandjax.learning.objective import finish, make_loss
 from bandjax.learning.reverse import Shape
 from bandjax.learning.training_config import TrainingConfig
@@ -63,15 +62,11 @@ def train(
             clean = jax.tree.map(lambda x: jnp.asarray(x[: config.signals]), clean)
         network = make_network(_shape(config, family), config.seed)
         job = _job(config, family, network, clean, mesh)
-        optimiser, weights = make_optimiser(job.schedule), weights_of(network)
-        state = State(weights, optimiser.init(weights), jnp.zeros((), jnp.int32))
-        state = restore_state(manager, state)
-        state = state if mesh is None else replicate(state, mesh)  # a restored one lies on one device
-        state = run_job(job, folder, state, optimiser, manager, stop_after=stop_after, quiet=quiet)
-        if int(state.step) < config.steps:
+        weights = run_job(job, folder, weights_of(network), manager, stop_after=stop_after, quiet=quiet, mesh=mesh)
+        if weights is None:
             return None
         images = _held_out(config, family, clean, mesh)
-        reverse = finish(family, with_weights(network, state.weights), images, record | {"commit": commit, "devices": str(jax.devices()[0].device_kind)})  # fmt: skip
+        reverse = finish(family, with_weights(network, weights), images, record | {"commit": commit, "devices": str(jax.devices()[0].device_kind)})  # fmt: skip
         return save_reverse(folder / "reverse.npz", reverse)
 
 

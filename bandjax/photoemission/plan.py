@@ -30,6 +30,7 @@ from bandjax.photoemission.pixels import (
 )
 from bandjax.units import FWHM_PER_SIGMA
 
+REACH = 3.0  # σ of the energy resolution by which an axis is continued on both sides
 STACK_METHODS = ("coherent", "incoherent")  # the others are for crystals
 METHODS = ("direct", "grid", *STACK_METHODS)
 LATERAL_PER_SIGMA = 1.6  # grid step in units of σ_k: the kernel's width is right to 1 %
@@ -114,10 +115,10 @@ def plan_image(
 
 
 def _padded(energy: np.ndarray, fwhm: float) -> tuple[float, ...]:
-    """Pixel energies, continued on both sides by 3σ of the resolution."""
+    """Pixel energies, continued on both sides by `REACH` σ of the resolution."""
     if energy.size < 2:
         return tuple(energy)
-    reach = 3 * fwhm / FWHM_PER_SIGMA
+    reach = REACH * fwhm / FWHM_PER_SIGMA
     low, high = energy[1] - energy[0], energy[-1] - energy[-2]
     below = energy[0] - low * np.arange(int(np.ceil(reach / low)), 0, -1)
     above = energy[-1] + high * np.arange(1, int(np.ceil(reach / high)) + 1)

@@ -17,11 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from bandjax.hamiltonian import Model, layer_rows, layered_hamiltonian
+from bandjax.materials import HYDROGEN
 from bandjax.photoemission.instrument import Instrument
 from bandjax.photoemission.matrix_elements import kind_amplitudes, kind_shares
-from bandjax.photoemission.plan import band_shift
+from bandjax.photoemission.pixels import band_shift
 from bandjax.spectrum import Emission, emission_spectra, layer_spectra
-from bandjax.structure import HYDROGEN, depth_below_surface
+from bandjax.structure import depth_below_surface
 
 
 def stack_spectrum(

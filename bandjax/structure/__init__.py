@@ -1,6 +1,5 @@
 """What the sample is: crystals, stacks and alloys as `ase.Atoms`, which atoms bond, and potentials on them."""
 
-from bandjax.materials import HYDROGEN
 from bandjax.structure.alloy import alloy
 from bandjax.structure.crystal import cubic_lattice, graphene, square_lattice, zincblende
 from bandjax.structure.environment import DESCRIPTORS, Environment, electronegativity, environment
@@ -15,7 +14,6 @@ from bandjax.structure.stacks import graded, slab, superlattice
 
 __all__ = [
     "DESCRIPTORS",
-    "HYDROGEN",
     "Bonds",
     "Environment",
     "ForceField",
