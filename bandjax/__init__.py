@@ -20,6 +20,7 @@ from bandjax.inference import (
     instrument_parameters,
     layer_content,
     layer_count,
+    periodic_layers,
     profile_band,
     read_layers,
     sample_posterior,
@@ -72,7 +73,7 @@ from bandjax.structure import (
 
 if TYPE_CHECKING:  # at run time these come from __getattr__ below
     from bandjax.learning.closed_loop import Inversion, invert
-    from bandjax.learning.family import buried_sige
+    from bandjax.learning.families import buried_sige, sige_superlattice
     from bandjax.learning.images import draw_images
     from bandjax.learning.surrogate import Surrogate, load_surrogate, surrogate_spectra
     from bandjax.learning.weights import Reverse, load_reverse
@@ -80,8 +81,8 @@ if TYPE_CHECKING:  # at run time these come from __getattr__ below
 __version__ = "0.1.0"
 
 _LEARNED = {  # name -> module; these need Flax, which takes seconds to import
-    "Inversion": "closed_loop", "Reverse": "weights", "buried_sige": "family", "draw_images": "images", "invert": "closed_loop",
-    "load_reverse": "weights", "Surrogate": "surrogate", "load_surrogate": "surrogate", "surrogate_spectra": "surrogate",
+    "Inversion": "closed_loop", "Reverse": "weights", "buried_sige": "families", "draw_images": "images", "invert": "closed_loop",
+    "load_reverse": "weights", "sige_superlattice": "families", "Surrogate": "surrogate", "load_surrogate": "surrogate", "surrogate_spectra": "surrogate",
 }  # fmt: skip
 
 
@@ -141,6 +142,7 @@ __all__ = [
     "load_reverse",
     "load_surrogate",
     "load_table",
+    "periodic_layers",
     "plan_image",
     "profile_band",
     "read",
@@ -149,6 +151,7 @@ __all__ = [
     "relax",
     "result_dataset",
     "sample_posterior",
+    "sige_superlattice",
     "slab",
     "spectral_function",
     "square_lattice",

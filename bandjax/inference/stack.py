@@ -14,6 +14,8 @@ from bandjax.structure import erf_profile, graded, stack_positions
 
 Profile = Callable[[Mapping[str, Any], np.ndarray], jax.Array]
 BURIED = ("fraction", "upper", "lower", "interface")
+PERIODIC = ("cap", "first", "second", "interface")
+THINNEST = 3.0  # monolayers: the shortest period that `periodic_layers` follows to the bottom of the stack
 VACUUM = 15.0  # Å
 
 
@@ -28,6 +30,23 @@ def buried_layer(values: Mapping[str, Any], depth: np.ndarray) -> jax.Array:
     edges = jnp.stack([jnp.asarray(values["upper"]), jnp.asarray(values["lower"])])
     inside = erf_profile(depth, edges, values["interface"], jnp.array([0.0, 1.0, 0.0]))
     return values["fraction"] * jnp.clip(inside, 0.0, 1.0)  # rounding, and interfaces that a trial step has crossed
+
+
+def periodic_layers(values: Mapping[str, Any], depth: np.ndarray) -> jax.Array:
+    """Composition of a superlattice with interdiffused interfaces, from the surface downwards without end.
+
+    Numbers of layers are continuous; whole ones with sharp interfaces are the stack that is counted by them.
+
+    Args:
+        values: Thickness of the `cap` of the first species on top, then, in turn, of the layers of the `second` and of the
+            `first` species, and `interface`, the standard deviation of every interface, all in monolayers. Periods
+            shorter than `THINNEST` end above the bottom.
+        depth: Depth of each layer in monolayers (0: outermost), shape (layer,).
+    """
+    upper = values["cap"] + (values["first"] + values["second"]) * np.arange(np.ceil(len(depth) / THINNEST))
+    # n layers are those at depths 0 … n − 1, so that the interface lies half a layer above depth n
+    step = lambda edge: jax.scipy.special.ndtr((depth[:, None] - (edge - 0.5)) / values["interface"])  # noqa: E731
+    return jnp.clip((step(upper) - step(upper + values["second"])).sum(axis=1), 0.0, 1.0)
 
 
 def stack_model(

@@ -18,7 +18,8 @@ import numpy as np
 from flax import nnx
 
 from bandjax import checks
-from bandjax.learning.family import FAMILIES, Family
+from bandjax.learning.families import FAMILIES
+from bandjax.learning.family import Family
 from bandjax.learning.reverse import ReverseNetwork, Shape
 
 FORMAT = 1  # of these files, and of the network's architecture
