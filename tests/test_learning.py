@@ -456,7 +456,7 @@ def test_the_table_of_an_inversion_gives_the_priors_of_its_fit():
 
 
 def test_an_unknown_error_is_null_in_json():
-    guess = Guess(Mixture(*3 * (jnp.zeros(1),)), {}, {}, 0.5, 30.0, ())
+    guess = Guess(Mixture(*3 * (jnp.zeros(1),)), {}, {}, 0.5, 30.0, (), np.zeros((0, 0), bool))
     found = Inversion("accepted", [], {"lower": 1.0}, {"lower": np.nan, "upper": 0.5}, guess, 0.0, (), None, {})
     assert json.loads(json.dumps(as_dictionary(found), allow_nan=False))["errors"] == {"lower": None, "upper": 0.5}
 

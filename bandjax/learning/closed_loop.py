@@ -22,11 +22,12 @@ from bandjax.inference.uncertainty import residual_tests
 from bandjax.learning.cache import single_precision
 from bandjax.learning.family import EXPOSURE, Family, exposure_parameters, physical
 from bandjax.learning.images import mean_counts
-from bandjax.learning.mixture import Mixture, moments, sample
+from bandjax.learning.mixture import Mixture, distances, moments, sample
 from bandjax.learning.observe import as_seen, bins, check_image
 from bandjax.learning.weights import Reverse, load_reverse
 
-SAMPLES = 4  # draws from the posterior that are candidates for a start beside the means of its components
+SAMPLES = 12  # draws from the posterior that are candidates for a start beside the means of its components
+APART = 2.0  # standard deviations (see `distances`) between starts; two draws of one of six numbers exceed it 1 time in 2000
 MISFIT = 4.0  # standard deviations by which χ² or a neighbour correlation may exceed that of noise
 AMBIGUOUS = 3.0  # −log posterior by which a second explanation may be worse: odds of 1 to 20
 DIFFERENT = 4.0  # standard errors by which it must differ in a number of the sample
@@ -45,6 +46,7 @@ class Guess:
             above 1 the image is unlike what was trained on.
         level: Mean counts a pixel.
         candidates: Points to start from, physical, by name.
+        alike: Which of them belong to one explanation as far as the network can tell, (candidate, candidate).
     """
 
     posterior: Mixture
@@ -53,6 +55,7 @@ class Guess:
     outside: float
     level: float
     candidates: tuple[dict[str, float], ...]
+    alike: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +93,8 @@ def invert(
     Args:
         image: Counts on `kx` and `energy`, with the attributes `photon_energy` and `fwhm_energy`; see `check_image`.
         reverse: A trained network; None: the shipped one.
-        starts: Starts from the network that are refined; the lowest −log posterior wins. One cannot be ambiguous.
+        starts: Starts from the network that are refined, of different explanations where it sees several; the lowest −log
+            posterior wins. One cannot be ambiguous.
         max_steps: Trials at most of each descent.
         seed: Of the draws from the network's posterior.
         progress: Called after every trial of a descent.
@@ -106,7 +110,7 @@ def invert(
     guess = guess_of(image, reverse, seed=seed)
     middle = time.perf_counter()
     result = fit(
-        image, problem_of(image, reverse.family, guess.level), starts=guess.candidates, descents=starts,
+        image, problem_of(image, reverse.family, guess.level), starts=guess.candidates, descents=starts, alike=guess.alike,
         max_steps=max_steps, progress=progress, bootstrap_draws=0,
     )  # fmt: skip
     seconds = {"network": middle - began, "refinement": time.perf_counter() - middle}
@@ -133,6 +137,8 @@ def guess_of(image: xr.DataArray, reverse: Reverse, *, seed: int = 0) -> Guess:
         points = np.asarray(physical(reverse.family, latents, jnp.float32(level)), float) * scale
         centre = np.asarray(physical(reverse.family, mean, jnp.float32(level)), float) * scale
         slope = np.asarray(jax.jacfwd(lambda z: physical(reverse.family, z, jnp.float32(level)))(mean), float)
+        of_sample = [reverse.family.names.index(name) for name in reverse.family.sample_names]
+        alike = np.asarray(distances(posterior, latents, of_sample)) < APART
     sigma = np.sqrt(np.diagonal(slope @ np.asarray(covariance, float) @ slope.T)) * scale
     off = np.asarray(features, float) - reverse.centre
     distance = float(np.sqrt(off @ reverse.precision @ off))
@@ -140,7 +146,7 @@ def guess_of(image: xr.DataArray, reverse: Reverse, *, seed: int = 0) -> Guess:
     named = lambda x: dict(zip(reverse.family.names, map(float, x), strict=True))  # noqa: E731
     return Guess(
         posterior, named(centre), named(sigma), distance / limit, float(np.nanmean(image.values)),
-        tuple(named(p) for p in points),
+        tuple(named(p) for p in points), alike,
     )  # fmt: skip
 
 
