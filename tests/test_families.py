@@ -13,7 +13,7 @@ from bandjax.inference import Parameter, periodic_layers
 from bandjax.inference.starts import choose_starts
 from bandjax.learning.closed_loop import APART, explanations_of, judge
 from bandjax.learning.families import FAMILIES, buried_sige, sige_superlattice
-from bandjax.learning.family import VERSION, centre_and_spread, draw_values, physical, standardised
+from bandjax.learning.family import EXPOSURE, VERSION, centre_and_spread, draw_values, physical, standardised
 from bandjax.learning.mixture import Mixture, distances, sample
 
 KEY = jax.random.key(3)
@@ -59,7 +59,8 @@ def test_even_priors_are_drawn_between_their_bounds():
 
 def test_an_even_prior_is_standardised_by_its_bounds():
     values = jnp.array([[p.value for _, p in FAMILY.parameters]]).at[0, 1].set(8.5)
-    z = standardised(FAMILY, values, jnp.array([2e5]), jnp.array([1.5]), jnp.array([20.0]))
+    exposure = {n: jnp.array([1.0]) for n in EXPOSURE}
+    z = standardised(FAMILY, values, exposure, jnp.array([20.0]))
     assert np.allclose(z[0, : len(FAMILY.drawn)], [0, 3**0.5, *[0] * (len(FAMILY.drawn) - 2)], atol=1e-12)
     assert np.allclose(physical(FAMILY, z, jnp.array([20.0]))[0, : len(FAMILY.drawn)], values[0])
 

@@ -35,7 +35,7 @@ def open_cache(family: Family, path: str | Path, count: int, *, seed: int = 0, q
     """
     r = family.ranges
     shapes = ((len(family.drawn),), (r.kx_points, r.energy_points), (r.kx_points,), (r.energy_points,), (), ())
-    mark = {"family": family.name, "fingerprint": family.fingerprint, "seed": seed}
+    mark = {"family": family.name, "fingerprint": family.signals_fingerprint, "seed": seed}
     draw = lambda key, block: draw_clean(family, key, BLOCK)  # noqa: E731
     fields = {name: ("float32", shape) for name, shape in zip(Clean._fields, shapes, strict=True)}
     return Clean(*open_blocks(path, mark, fields, draw, -(-count // BLOCK), BLOCK, quiet=quiet))

@@ -18,7 +18,7 @@ from bandjax.materials import load_parameters
 from bandjax.photoemission import Instrument
 
 INF = float("inf")
-NUISANCES = {
+OF_INSTRUMENT = {
     "fermi_energy": Parameter(0.3, sigma=0.05),
     "eta": Parameter(0.12, 2e-3, 5.0, sigma=0.02),
     "inner_potential": Parameter(12.0, -50.0, 100.0, sigma=0.5),
@@ -45,7 +45,7 @@ def buried_sige(layers: int = 24, ranges: Ranges | None = None) -> Family:
         "a_parallel": Parameter(5.431, 5.0, 6.0, sigma=0.02, unit="Å"),
         "SiGe.offset": Parameter(0.68, sigma=0.1),
     }
-    return _family("buried_sige", layers, parameters | NUISANCES, ranges, 4.3e-5)
+    return _family("buried_sige", layers, parameters | OF_INSTRUMENT, ranges, 4.3e-5)
 
 
 @functools.cache
@@ -68,7 +68,7 @@ def sige_superlattice(layers: int = 24, ranges: Ranges | None = None) -> Family:
         "SiGe.offset": Parameter(0.68, sigma=0.1),
     }
     options = {"profile": periodic_layers, "names": PERIODIC}
-    return _family("sige_superlattice", layers, parameters | NUISANCES, ranges, 3.5e-5, **options)
+    return _family("sige_superlattice", layers, parameters | OF_INSTRUMENT, ranges, 3.5e-5, **options)
 
 
 FAMILIES: dict[str, Callable[..., Family]] = {"buried_sige": buried_sige, "sige_superlattice": sige_superlattice}

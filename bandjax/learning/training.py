@@ -22,6 +22,7 @@ from bandjax.learning.reverse import Shape
 from bandjax.learning.training_config import TrainingConfig
 from bandjax.learning.weights import FORMAT, check_record, make_network, save_reverse, weights_of, with_weights
 
+EXPOSURES = 4  # of each held-out stack, for the scores and the distances of the finished network
 DATA, HELD_OUT, VALIDATION = 1, 2, 3  # streams of random numbers of a seed; the weights start from stream 0
 
 
@@ -66,7 +67,8 @@ def train(
         weights = run_job(job, folder, weights_of(network), manager, stop_after=stop_after, quiet=quiet, mesh=mesh)
         if weights is None:
             return None
-        images = _held_out(config, family, clean, mesh)
+        several = [_held_out(config, family, clean, mesh, exposure=i) for i in range(EXPOSURES)]
+        images = jax.tree.map(lambda *x: jnp.concatenate(x), *several)
         reverse = finish(family, with_weights(network, weights), images, record | {"commit": commit, "devices": str(jax.devices()[0].device_kind)})  # fmt: skip
         return save_reverse(folder / "reverse.npz", reverse)
 
@@ -90,14 +92,14 @@ def _images(config: TrainingConfig, family: Family, key: jax.Array, clean: Clean
     return expose(family, second, jax.tree.map(lambda x: x[index], clean))
 
 
-def _held_out(config: TrainingConfig, family: Family, clean: Clean | None, mesh) -> Images:
-    """Images of stacks that are not trained on, always the same."""
+def _held_out(config: TrainingConfig, family: Family, clean: Clean | None, mesh, *, exposure: int = 0) -> Images:
+    """Images of stacks that are not trained on, always the same for one number of the exposure."""
     key = jax.random.key(config.seed)
     if clean is None:
         held = draw_clean(family, jax.random.fold_in(key, HELD_OUT), config.validation, mesh=mesh)
     else:
         held = jax.tree.map(lambda x: x[: config.validation], clean)
-    return expose(family, jax.random.fold_in(key, VALIDATION), held)
+    return expose(family, jax.random.fold_in(jax.random.fold_in(key, VALIDATION), exposure), held)
 
 
 def _shape(config: TrainingConfig, family: Family) -> Shape:
