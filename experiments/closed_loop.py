@@ -14,25 +14,18 @@ import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 from rich.progress import track
 
 jax.config.update("jax_enable_x64", True)
 
 import bandjax as bj  # noqa: E402
-from bandjax.inference.descent import Descent, StateFile  # noqa: E402
-from bandjax.inference.parameters import free_values, start_vector  # noqa: E402
-from bandjax.inference.problem import Observed, make_objective, observed, prepare  # noqa: E402
 from bandjax.io import write_atomically  # noqa: E402
-from bandjax.learning.closed_loop import MISFIT, guess_of, misfits, problem_of  # noqa: E402
-from bandjax.learning.family import COUNTED, NUISANCES, Family, draw_values  # noqa: E402
+from bandjax.learning.closed_loop import MISFIT  # noqa: E402
 from bandjax.learning.weights import Reverse, load_reverse  # noqa: E402
-from experiments.common import arguments, check_config, score, write_json  # noqa: E402
+from experiments.common import arguments, check_config, write_json  # noqa: E402
+from experiments.descents import REACHED, Bench  # noqa: E402
 
-TOLERANCE = 1e-4  # promised decrease of −log L at which a descent ends, far below the 0.01 that it is judged by
-SIGNAL = 0.85  # part of the mean counts that a central stack's signal is
 KINDS = ("family", "shuffled", "gaas", "stripe")
 
 
@@ -59,23 +52,7 @@ PRESETS = {
 def run(config: Config, reverse: Reverse, folder: Path) -> dict:
     """All images that `folder` does not hold yet, then the summary."""
     family = reverse.family
-    axes = {"kx": np.linspace(-0.7, 0.7, config.kx_points), "energy": np.linspace(-5.8, 0.3, config.energy_points)}
-    attributes = {"photon_energy": 100.0, "fwhm_energy": 0.1}
-    empty = xr.DataArray(np.ones((config.kx_points, config.energy_points)), dims=("kx", "energy"), coords=axes, attrs=attributes)  # fmt: skip
-    problem = problem_of(empty, family, config.mean_counts)
-    parts, transform = prepare(empty, problem)
-    objective = make_objective(problem, parts, transform)
-    descent = Descent(objective, None, StateFile(None, problem, parts, transform), [])  # compiled once for all images
-    mean_at = jax.jit(lambda u: objective.predict(u, [observed(parts[0])], jnp.asarray(0.0))[0][0])
-    fisher_at = jax.jit(lambda u, o: objective.linearise(u, [o], jnp.asarray(0.0))[2])
-    slopes_at = jax.jit(lambda u: jnp.diagonal(jax.jacfwd(lambda w: free_values(transform, w))(u)))
-
-    def vector(point: dict[str, float]) -> jax.Array:
-        """Unconstrained numbers of a point, which the bounds hold."""
-        margin = 1e-3 * transform.scale
-        x = np.clip([point[n] for n in transform.names], transform.lower + margin, transform.upper - margin)
-        return jnp.asarray(start_vector(transform, dict(zip(transform.names, x, strict=True))))
-
+    bench = Bench(family, config.kx_points, config.energy_points, config.mean_counts, config.max_steps)
     folder.mkdir(parents=True, exist_ok=True)
     tasks = [("family", i) for i in range(config.draws)]
     tasks += [(kind, i) for kind in KINDS[1:] for i in range(-(-config.draws // 10))]
@@ -85,59 +62,36 @@ def run(config: Config, reverse: Reverse, folder: Path) -> dict:
             check_config(path, config)
             continue
         rng = np.random.default_rng([config.seed, KINDS.index(kind), draw])
-        truth, start = (_point(family, config, rng) for _ in range(2))
-        mean = _gaas(family, axes, attributes, truth, config) if kind == "gaas" else np.asarray(mean_at(vector(truth)))
+        truth, start = (bench.draw(rng) for _ in range(2))
+        mean = _gaas(bench, truth) if kind == "gaas" else np.asarray(bench.mean_at(bench.vector(truth)))
         counts = rng.poisson(_spoiled(kind, mean, rng)).astype(float)
-        image = empty.copy(data=counts)
-        part, obs = parts[0]._replace(data=counts), [observed(parts[0]._replace(data=counts))]
+        guess, network = bench.look(counts, reverse, draw)
         began = time.perf_counter()
-        guess = guess_of(image, reverse, seed=draw)
-        network = time.perf_counter() - began
-        candidates = sorted(((descent.cost(vector(p), obs), i) for i, p in enumerate(guess.candidates)))
-        ends, steps = [], []
-        for _, i in candidates[: config.starts if kind == "family" else 1]:
-            before = len(descent.history)
-            ends.append(descent.run(vector(guess.candidates[i]), obs, 1, TOLERANCE, config.max_steps))
-            steps.append(len(descent.history) - before)
-        seconds = time.perf_counter() - began
-        found = min(ends, key=lambda s: float(s.cost))
+        ends = [bench.descend(counts, u) for u in bench.starts(counts, guess, config.starts if kind == "family" else 1)]
+        seconds = network + time.perf_counter() - began
+        found = min((end.state for end in ends), key=lambda s: float(s.cost))
         row = {
             "config": dataclasses.asdict(config), "kind": kind, "outside": guess.outside, "network_seconds": network, "seconds": seconds,
-            "steps": steps, "misfits": misfits(counts, np.asarray(mean_at(found.u)), len(transform.names)),
+            "steps": [end.trials for end in ends], "misfits": bench.misfits(counts, found),
         }  # fmt: skip
         if kind == "family":
-            reference = descent.run(vector(truth), obs, 1, TOLERANCE, config.max_steps)
+            reference, alone = (bench.descend(counts, bench.vector(p)).state for p in (truth, start))
             best = min(float(reference.cost), float(found.cost))
-            alone = descent.run(vector(start), obs, 1, TOLERANCE, config.max_steps)
-            at_truth = fisher_at(vector(truth), Observed(jnp.asarray(mean), observed(part).weight))
-            slopes = [np.asarray(slopes_at(u)) for u in (vector(truth), found.u)]
-            bound, own = (np.asarray(m) / np.outer(s, s) for m, s in zip((at_truth, found.fisher), slopes, strict=True))
-            values = np.asarray(free_values(transform, found.u))
-            error = values - np.array([truth[n] for n in transform.names])
-            efficiency, covered = score(error[None], bound[None], own[None])
             row |= {
-                "reached_by_start": [bool(s.cost <= best + 0.01) for s in ends], "reached": bool(found.cost <= reference.cost + 0.01),
-                "random_reached": bool(alone.cost <= best + 0.01), "efficiency": float(efficiency[0]), "covered": covered[0].tolist(),
-            }  # fmt: skip
+                "reached_by_start": [bool(end.state.cost <= best + REACHED) for end in ends],
+                "reached": bool(found.cost <= reference.cost + REACHED), "random_reached": bool(alone.cost <= best + REACHED),
+            } | bench.scored(truth, bench.bound(truth, mean), found)  # fmt: skip
         write_atomically(path, json.dumps(row).encode())
     return _summary([check_config(folder / f"{kind}_{draw:04d}.json", config) for kind, draw in tasks])
 
 
-def _point(family: Family, config: Config, rng: np.random.Generator) -> dict[str, float]:
-    """Numbers of a stack and its exposure, from the priors."""
-    values = draw_values(family, jax.random.key(int(rng.integers(2**31))), jnp.float64)
-    drawn = {n: max(rng.normal(q.centre, q.spread), q.least) for n, q in NUISANCES.items()}
-    exposure = {n: v * (config.mean_counts if n in COUNTED else 1.0) for n, v in drawn.items()}
-    exposure["gain"] = config.mean_counts * SIGNAL / family.brightness
-    return dict(zip(family.drawn, map(float, values), strict=True)) | exposure
-
-
-def _gaas(family: Family, axes: dict, attributes: dict, point: dict[str, float], config: Config) -> np.ndarray:
+def _gaas(bench: Bench, point: dict[str, float]) -> np.ndarray:
     """A film of GaAs of as many layers, with the same instrument and nuisances: mean counts."""
     model = bj.tight_binding(bj.slab("GaAs", 24, vacuum=15.0), bj.load_parameters("GaAs", "vogl1983"), spin_orbit=False)
     own = {n: point[n] for n in ("fermi_energy", "eta", "inner_potential")}
-    bright = np.asarray(bj.arpes_image(model, family.instrument.replace(**own, **attributes, gain=1.0), axes, method="coherent"))  # fmt: skip
-    return (config.mean_counts - point["background"]) * bright / bright.mean() + point["background"]
+    axes = {n: bench.empty[n].values for n in bench.empty.dims}
+    bright = np.asarray(bj.arpes_image(model, bench.problem.instrument.replace(**own, gain=1.0), axes, method="coherent"))  # fmt: skip
+    return (bench.mean_counts - point["background"]) * bright / bright.mean() + point["background"]
 
 
 def _spoiled(kind: str, mean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
