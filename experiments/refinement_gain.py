@@ -89,7 +89,8 @@ def _image(bench: Bench, config: Config, reverse: Reverse, draw: int) -> dict:
         values = bench.values(state)
         whole = all(round(values[n]) == truth[n] for n in WHOLE)
         own = {"above": float(state.cost) - best, "jacobians": end.jacobians, "seconds": end.seconds, "whole": whole}
-        return own | {"reached": bool(state.cost <= reference.state.cost + REACHED)} | bench.scored(truth, bound, state)
+        reached = bool(state.cost <= reference.state.cost + REACHED)
+        return own | {"reached": reached} | (bench.scored(truth, bound, state) if reached else {})
 
     return {
         "truth": truth, "jacobians": [end.jacobians for end in ends], "reference_above": float(reference.state.cost) - best,
