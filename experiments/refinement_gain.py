@@ -23,7 +23,6 @@ from rich.progress import track
 jax.config.update("jax_enable_x64", True)
 
 from bandjax.io import write_atomically  # noqa: E402
-from bandjax.learning.closed_loop import MISFIT  # noqa: E402
 from bandjax.learning.weights import Reverse, load_reverse  # noqa: E402
 from experiments.common import arguments, check_config, write_json  # noqa: E402
 from experiments.descents import REACHED, Bench, End, share  # noqa: E402
@@ -73,13 +72,7 @@ def _image(bench: Bench, config: Config, reverse: Reverse, draw: int) -> dict:
     mean = np.asarray(bench.mean_at(bench.vector(truth)))
     counts = rng.poisson(mean).astype(float)
     guess, seconds = bench.look(counts, reverse, draw)
-    began, ends = time.perf_counter(), []
-    for u in bench.starts(counts, guess, config.starts):
-        ends.append(bench.descend(counts, u))
-        if max(bench.misfits(counts, ends[-1].state)) <= MISFIT:
-            break
-    refined = time.perf_counter() - began
-    found = min((end.state for end in ends), key=lambda s: float(s.cost))
+    ends, found, refined = bench.refine(counts, guess, config.starts)
     reference, alone = (bench.descend(counts, bench.vector(p)) for p in (truth, start))
     best = min(float(end.state.cost) for end in (*ends, reference, alone))
     bound = bench.bound(truth, mean)
