@@ -74,7 +74,7 @@ def buried_algaas(layers: int = 24, ranges: Ranges | None = None) -> Family:
     """
     offset = Parameter(-0.53, sigma=0.1)  # of AlAs: difference of the recommended valence-band tops
     parameters = _buried(layers, Parameter(5.653, 5.0, 6.0, sigma=0.02, unit="Å")) | {"GaAsAlAs.offset": offset}
-    return _family("buried_algaas", layers, parameters | OF_INSTRUMENT, ranges, 4.3e-5, ("GaAs", "AlAs"))
+    return _family("buried_algaas", layers, parameters | OF_INSTRUMENT, ranges, 1.6e-5, ("GaAs", "AlAs"))
 
 
 FAMILIES: dict[str, Callable[..., Family]] = {
