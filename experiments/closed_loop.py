@@ -63,7 +63,7 @@ def run(config: Config, reverse: Reverse, folder: Path) -> dict:
             continue
         rng = np.random.default_rng([config.seed, KINDS.index(kind), draw])
         truth, start = (bench.draw(rng) for _ in range(2))
-        mean = _gaas(bench, truth) if kind == "gaas" else np.asarray(bench.mean_at(bench.vector(truth)))
+        mean = _gaas(bench, truth) if kind == "gaas" else np.asarray(bench.mean_at(bench.exact(truth)))
         counts = rng.poisson(_spoiled(kind, mean, rng)).astype(float)
         guess, network = bench.look(counts, reverse, draw)
         began = time.perf_counter()

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from scipy.stats import truncnorm
 
 from bandjax.inference import Problem
 from bandjax.inference.descent import Descent, StateFile
 from bandjax.inference.least_squares import State
 from bandjax.inference.parameters import Transform, free_values, start_vector
 from bandjax.inference.problem import Observed, make_objective, observed, prepare
-from bandjax.inference.starts import choose_starts
+from bandjax.inference.starts import choose_starts, given_points
 from bandjax.learning.closed_loop import MISFIT, Guess, guess_of, misfits, problem_of
 from bandjax.learning.family import COUNTED, NUISANCES, Family, draw_values
 from bandjax.learning.weights import Reverse
@@ -68,17 +69,19 @@ class Bench:
     def draw(self, rng: np.random.Generator) -> dict[str, float]:
         """Numbers of a stack and its exposure, from the priors."""
         values = draw_values(self.family, jax.random.key(int(rng.integers(2**31))), jnp.float64)
-        drawn = {n: max(rng.normal(q.centre, q.spread), q.least) for n, q in NUISANCES.items()}
+        cut = {n: (q.least - q.centre) / q.spread for n, q in NUISANCES.items()}
+        drawn = {n: q.centre + q.spread * truncnorm.rvs(cut[n], np.inf, random_state=rng) for n, q in NUISANCES.items()}
         exposure = {n: v * (self.mean_counts if n in COUNTED else 1.0) for n, v in drawn.items()}
         exposure["gain"] = self.mean_counts * SIGNAL / self.family.brightness
         return dict(zip(self.family.drawn, map(float, values), strict=True)) | exposure
 
+    def exact(self, point: dict[str, float]) -> jax.Array:
+        """Unconstrained numbers of a point within the bounds."""
+        return jnp.asarray(start_vector(self.transform, point))
+
     def vector(self, point: dict[str, float]) -> jax.Array:
-        """Unconstrained numbers of a point, which the bounds hold."""
-        t = self.transform
-        margin = 1e-3 * t.scale
-        x = np.clip([point[n] for n in t.names], t.lower + margin, t.upper - margin)
-        return jnp.asarray(start_vector(t, dict(zip(t.names, x, strict=True))))
+        """Unconstrained numbers from which a descent to a point may start: away from the bounds."""
+        return jnp.asarray(given_points(self.transform, [point])[0])
 
     def look(self, counts: np.ndarray, reverse: Reverse, seed: int) -> tuple[Guess, float]:
         """What the network says of an image, and its seconds."""
@@ -126,7 +129,7 @@ class Bench:
 
     def bound(self, truth: dict[str, float], mean: np.ndarray) -> np.ndarray:
         """Fisher matrix at the truth with the priors' precision, (parameter, parameter), physical."""
-        u = self.vector(truth)
+        u = self.exact(truth)
         slopes = np.asarray(self._slopes(u))
         return np.asarray(self._fisher(u, jnp.asarray(mean))) / np.outer(slopes, slopes)
 
