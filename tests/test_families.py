@@ -14,7 +14,7 @@ from bandjax.inference.parameters import free_values, make_transform
 from bandjax.inference.starts import EDGE, choose_starts, given_points, inside
 from bandjax.learning.closed_loop import APART, explanations_of, judge
 from bandjax.learning.families import FAMILIES, buried_sige, sige_superlattice
-from bandjax.learning.family import EXPOSURE, VERSION, centre_and_spread, draw_values, physical, standardised
+from bandjax.learning.family import EXPOSURE, VERSION, Ranges, centre_and_spread, draw_values, physical, standardised
 from bandjax.learning.mixture import Mixture, distances, sample
 
 KEY = jax.random.key(3)
@@ -83,10 +83,10 @@ def two_wells() -> Mixture:
 def test_starts_of_a_posterior_differ():
     """Every draw of the likelier explanation costs less than any of the other, which still gets the second start."""
     mixture = two_wells()
-    points = jnp.concatenate([mixture.mean, sample(mixture, KEY, 12)])
+    points = jnp.concatenate([mixture.mean, jax.jit(sample, static_argnums=2)(mixture, KEY, 12)])
     right = np.asarray(points[:, 0] > 0)
     assert 2 < right.sum() < 13
-    apart = np.asarray(distances(mixture, points, [0, 1]))
+    apart = np.asarray(jax.jit(distances, static_argnums=2)(mixture, points, (0, 1)))
     assert (apart[right][:, right] < APART).all() and (apart[right][:, ~right] > APART).all()
     costs = list(np.where(right, 100.0, 150.0) + np.arange(14))
     assert right[choose_starts(costs, 3)].all()  # without looking where they are: one explanation thrice
@@ -148,12 +148,12 @@ def test_two_explanations_are_found_by_starts_that_differ():
     points = [{"s": s} for s in (0.59, 0.58, 0.62, -0.7)]
     side = np.sign([p["s"] for p in points])
     family = SimpleNamespace(
-        name="square", parameters=(("s", parameters["s"]._replace(sigma=1.0)),), sample_names=("s",)
+        name="square", parameters=(("s", parameters["s"]._replace(sigma=1.0)),), sample_names=("s",), ranges=Ranges()
     )
     for alike, verdict in ((None, "accepted"), (side[:, None] == side, "ambiguous")):
         result = bj.fit(data, problem, starts=points, descents=2, alike=alike, bootstrap_draws=0)
         found = explanations_of(result)
-        assert judge(result, family, SimpleNamespace(outside=0.5), 0.0, [], found)[0] == verdict
+        assert judge(result, family, SimpleNamespace(outside=0.5, seen=30.0), 0.0, [], found)[0] == verdict
         assert abs(found[0][1]["s"]) == pytest.approx(0.6, abs=5 * result.errors["s"])
     with pytest.raises(ValueError, match=r"`alike` must have a row and a column for each given point"):
         bj.fit(data, problem, starts=points, alike=np.eye(3))

@@ -28,7 +28,8 @@ from bandjax.learning.observe import as_seen, check_image
 from bandjax.learning.reverse import ReverseNetwork, Seen
 from bandjax.learning.weights import Reverse, load_reverse
 
-SAMPLES = 12  # draws from the posterior that are candidates for a start beside the means of its components
+SAMPLES = 16  # draws from the posterior that are candidates for a start beside the means of its components
+UNLIKELY = 0.01  # weight of a component below which its mean is none of the candidates
 APART = 2.0  # standard deviations (see `distances`) between starts; two draws of one of six numbers exceed it 1 time in 2000
 MISFIT = 4.0  # standard deviations by which χ² or a neighbour correlation may exceed that of noise
 AMBIGUOUS = 3.0  # −log posterior by which a second explanation may be worse: odds of 1 to 20
@@ -143,9 +144,11 @@ def guess_of(image: xr.DataArray, reverse: Reverse, *, seed: int = 0) -> Guess:
     distance = float(np.sqrt(off @ reverse.precision @ off))
     limit = float(np.interp(OUTSIDE, np.linspace(0, 1, reverse.distances.size), reverse.distances))
     named = lambda x: dict(zip(reverse.family.names, map(float, x), strict=True))  # noqa: E731
+    weight = np.sort(np.exp(posterior.log_weight))[::-1]
+    kept = np.concatenate([weight >= min(UNLIKELY, weight[0]), np.ones(SAMPLES, bool)])
     return Guess(
         posterior, named(centre), named(sigma), distance / limit, float(np.nanmean(image.values)), float(level),
-        tuple(named(p) for p in points), apart < APART,
+        tuple(named(p) for p in points[kept]), apart[np.ix_(kept, kept)] < APART,
     )  # fmt: skip
 
 
