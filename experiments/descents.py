@@ -44,6 +44,7 @@ class Bench:
         empty: An image of ones.
         problem, transform: The fit and its parameters.
         mean_at: Unconstrained numbers to mean counts.
+        slopes: Unconstrained numbers to the derivatives of the physical ones.
     """
 
     family: Family
@@ -63,7 +64,7 @@ class Bench:
         zero, weight = jnp.asarray(0.0), observed(self._part).weight
         self.mean_at = jax.jit(lambda u: objective.predict(u, [observed(self._part)], zero)[0][0])
         self._fisher = jax.jit(lambda u, mean: objective.linearise(u, [Observed(mean, weight)], zero)[2])
-        self._slopes = jax.jit(lambda u: jnp.diagonal(jax.jacfwd(lambda w: free_values(self.transform, w))(u)))
+        self.slopes = jax.jit(lambda u: jnp.diagonal(jax.jacfwd(lambda w: free_values(self.transform, w))(u)))
 
     def draw(self, rng: np.random.Generator) -> dict[str, float]:
         """Numbers of a stack and its exposure, from the priors."""
@@ -116,12 +117,12 @@ class Bench:
     def bound(self, truth: dict[str, float], mean: np.ndarray) -> np.ndarray:
         """Fisher matrix at the truth with the priors' precision, (parameter, parameter), physical."""
         u = self.vector(truth)
-        slopes = np.asarray(self._slopes(u))
+        slopes = np.asarray(self.slopes(u))
         return np.asarray(self._fisher(u, jnp.asarray(mean))) / np.outer(slopes, slopes)
 
     def scored(self, truth: dict[str, float], bound: np.ndarray, state: State) -> dict[str, Any]:
         """Efficiency of a fit, and which parameters its own 68 % intervals cover."""
-        slopes = np.asarray(self._slopes(state.u))
+        slopes = np.asarray(self.slopes(state.u))
         own = np.asarray(state.fisher) / np.outer(slopes, slopes)
         found = self.values(state)
         error = np.array([found[n] - truth[n] for n in self.transform.names])
