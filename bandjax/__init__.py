@@ -73,7 +73,7 @@ from bandjax.structure import (
 
 if TYPE_CHECKING:  # at run time these come from __getattr__ below
     from bandjax.learning.closed_loop import Inversion, invert
-    from bandjax.learning.families import buried_sige, sige_superlattice
+    from bandjax.learning.families import buried_algaas, buried_sige, sige_superlattice
     from bandjax.learning.images import draw_images
     from bandjax.learning.surrogate import Surrogate, load_surrogate, surrogate_spectra
     from bandjax.learning.weights import Reverse, load_reverse
@@ -81,7 +81,7 @@ if TYPE_CHECKING:  # at run time these come from __getattr__ below
 __version__ = "0.1.0"
 
 _LEARNED = {  # name -> module; these need Flax, which takes seconds to import
-    "Inversion": "closed_loop", "Reverse": "weights", "buried_sige": "families", "draw_images": "images", "invert": "closed_loop",
+    "Inversion": "closed_loop", "Reverse": "weights", "buried_algaas": "families", "buried_sige": "families", "draw_images": "images", "invert": "closed_loop",
     "load_reverse": "weights", "sige_superlattice": "families", "Surrogate": "surrogate", "load_surrogate": "surrogate", "surrogate_spectra": "surrogate",
 }  # fmt: skip
 
@@ -112,6 +112,7 @@ __all__ = [
     "alloy",
     "arpes_image",
     "bands",
+    "buried_algaas",
     "buried_layer",
     "buried_sige",
     "chebyshev_expansion",

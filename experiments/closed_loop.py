@@ -24,7 +24,7 @@ from bandjax.io import write_atomically  # noqa: E402
 from bandjax.learning.closed_loop import MISFIT  # noqa: E402
 from bandjax.learning.weights import Reverse, load_reverse  # noqa: E402
 from experiments.common import arguments, check_config, write_json  # noqa: E402
-from experiments.descents import REACHED, Bench  # noqa: E402
+from experiments.descents import REACHED, TOLD, Bench  # noqa: E402
 
 KINDS = ("family", "shuffled", "gaas", "stripe")
 
@@ -90,7 +90,7 @@ def _gaas(bench: Bench, point: dict[str, float]) -> np.ndarray:
     model = bj.tight_binding(bj.slab("GaAs", 24, vacuum=15.0), bj.load_parameters("GaAs", "vogl1983"), spin_orbit=False)
     own = {n: point[n] for n in ("fermi_energy", "eta", "inner_potential")}
     axes = {n: bench.empty[n].values for n in bench.empty.dims}
-    bright = np.asarray(bj.arpes_image(model, bench.problem.instrument.replace(**own, gain=1.0), axes, method="coherent"))  # fmt: skip
+    bright = np.asarray(bj.arpes_image(model, bench.family.instrument.replace(**own, **TOLD, gain=1.0), axes, method="coherent"))  # fmt: skip
     return (bench.mean_counts - point["background"]) * bright / bright.mean() + point["background"]
 
 

@@ -2,7 +2,7 @@
 
 Claim: on films of Si/Ge superlattices with whole periods (2 to 8 layers of each, 1 to 5 on top), strained, with
 interdiffused interfaces and an unknown offset, at 30 counts a pixel, one start drawn from the prior reaches the optimum in
-less than 70 % of the images; of at most three starts of the network one does in at least 99.5 %, with pooled efficiency
+less than 70 % of the images (300 of them are tried); of at most three starts of the network one does in at least 99.5 %, with pooled efficiency
 ≤ 1.15 and a median of at most 6 Jacobians.
 
 The second and the third start are only descended from while the residual test rejects what has been found: nothing but
@@ -23,7 +23,6 @@ from rich.progress import track
 jax.config.update("jax_enable_x64", True)
 
 from bandjax.io import write_atomically  # noqa: E402
-from bandjax.learning.closed_loop import MISFIT  # noqa: E402
 from bandjax.learning.weights import Reverse, load_reverse  # noqa: E402
 from experiments.common import arguments, check_config, write_json  # noqa: E402
 from experiments.descents import REACHED, Bench, End, share  # noqa: E402
@@ -36,6 +35,7 @@ class Config:
     """Everything that the experiment depends on."""
 
     draws: int = 1000
+    random_draws: int = 300  # of these are also fitted from one start drawn from the prior
     kx_points: int = 24
     energy_points: int = 48
     mean_counts: float = 30.0
@@ -69,19 +69,14 @@ def _image(bench: Bench, config: Config, reverse: Reverse, draw: int) -> dict:
     """One stack: where the network, one random start and the network's starts get."""
     rng = np.random.default_rng([config.seed, draw])
     truth, start = (bench.draw(rng) for _ in range(2))
+    ways = [start] if draw < config.random_draws else []
     truth |= {name: float(np.round(truth[name])) for name in WHOLE}
     mean = np.asarray(bench.mean_at(bench.vector(truth)))
     counts = rng.poisson(mean).astype(float)
     guess, seconds = bench.look(counts, reverse, draw)
-    began, ends = time.perf_counter(), []
-    for u in bench.starts(counts, guess, config.starts):
-        ends.append(bench.descend(counts, u))
-        if max(bench.misfits(counts, ends[-1].state)) <= MISFIT:
-            break
-    refined = time.perf_counter() - began
-    found = min((end.state for end in ends), key=lambda s: float(s.cost))
-    reference, alone = (bench.descend(counts, bench.vector(p)) for p in (truth, start))
-    best = min(float(end.state.cost) for end in (*ends, reference, alone))
+    ends, found, refined = bench.refine(counts, guess, config.starts)
+    reference, *alone = (bench.descend(counts, bench.vector(p)) for p in (truth, *ways))
+    best = min(float(end.state.cost) for end in (*ends, reference, *alone))
     bound = bench.bound(truth, mean)
     error = np.array([guess.values[n] - truth[n] for n in bench.transform.names])
 
@@ -89,13 +84,14 @@ def _image(bench: Bench, config: Config, reverse: Reverse, draw: int) -> dict:
         values = bench.values(state)
         whole = all(round(values[n]) == truth[n] for n in WHOLE)
         own = {"above": float(state.cost) - best, "jacobians": end.jacobians, "seconds": end.seconds, "whole": whole}
-        return own | {"reached": bool(state.cost <= reference.state.cost + REACHED)} | bench.scored(truth, bound, state)
+        reached = bool(state.cost <= reference.state.cost + REACHED)
+        return own | {"reached": reached} | (bench.scored(truth, bound, state) if reached else {})
 
     return {
         "truth": truth, "jacobians": [end.jacobians for end in ends], "reference_above": float(reference.state.cost) - best,
         "above": [float(end.state.cost) - best for end in ends], "misfit": max(bench.misfits(counts, found)),
         "reference_misfit": max(bench.misfits(counts, reference.state)), "refined": row(ends[-1], found) | {"seconds": refined},
-        "random": row(alone, alone.state), "error": (error / np.sqrt(np.diagonal(np.linalg.inv(bound)))).tolist(),
+        "random": row(alone[0], alone[0].state) if alone else None, "error": (error / np.sqrt(np.diagonal(np.linalg.inv(bound)))).tolist(),
         "network": {
             "values": guess.values, "seconds": seconds, "whole": all(round(guess.values[n]) == truth[n] for n in WHOLE),
             "efficiency": float(error @ bound @ error / error.size), "outside": guess.outside,
@@ -107,13 +103,14 @@ def summary(rows: list[dict]) -> dict:
     """Rates, efficiencies, Jacobians and seconds of the three ways."""
     out: dict = {"images": len(rows)}
     for way in ("random", "refined"):
-        kept = [r[way] for r in rows if r[way]["reached"]]
+        tried = [r[way] for r in rows if r[way] is not None]
+        kept = [t for t in tried if t["reached"]]
         out[way] = {
-            "reached": share([r[way]["reached"] for r in rows]), "whole": share([r[way]["whole"] for r in rows]),
+            "tried": len(tried), "reached": share([t["reached"] for t in tried]), "whole": share([t["whole"] for t in tried]),
             "efficiency": share([k["efficiency"] for k in kept]), "coverage_68": share([c for k in kept for c in k["covered"]]),
-            "median_seconds": float(np.median([r[way]["seconds"] for r in rows])),
+            "median_seconds": float(np.median([t["seconds"] for t in tried])),
         }  # fmt: skip
-    out["random"]["median_jacobians"] = float(np.median([r["random"]["jacobians"] for r in rows]))
+    out["random"]["median_jacobians"] = float(np.median([r["random"]["jacobians"] for r in rows if r["random"]]))
     best = [min(r["reference_above"], *r["above"]) for r in rows]
     first = [a <= b + REACHED for a, b in zip((r["above"][0] for r in rows), best, strict=True)]
     of_all = [sum(r["jacobians"]) for r in rows]

@@ -79,6 +79,16 @@ def test_reverse_recovery(tmp_path):
     assert at["minus_log_posterior"] < 8 and at["median_error_over_bound"] < 6  # the prior's entropy is 15.6
 
 
+def test_refinement_gain(tmp_path):
+    metrics = run("refinement_gain", tmp_path)
+    assert metrics["images"] == metrics["random"]["tried"] == 1 and metrics["refined"]["median_jacobians"] >= 1
+
+
+def test_transfer_gaas(tmp_path):
+    metrics = run("transfer_gaas", tmp_path)["zero_shot"]
+    assert metrics["images"] == 1 and metrics["descriptors"]["fraction"]["refined_rmse"] < 1
+
+
 def test_closed_loop(tmp_path):
     metrics = run("closed_loop", tmp_path)
     assert metrics["reached"] == 1.0 and metrics["false_alarms"] == 0.0

@@ -11,6 +11,7 @@ from bandjax.hamiltonian import Model, tight_binding
 from bandjax.inference.problem import ModelOf
 from bandjax.materials import Table
 from bandjax.structure import erf_profile, graded, stack_positions
+from bandjax.structure.growth import pair_of
 
 Profile = Callable[[Mapping[str, Any], np.ndarray], jax.Array]
 BURIED = ("fraction", "upper", "lower", "interface")
@@ -58,28 +59,36 @@ def stack_model(
     names: tuple[str, ...] = BURIED,
     **options: Any,
 ) -> ModelOf:
-    """`model_of` of a (001) stack of two elements with a free surface.
+    """`model_of` of a (001) stack with a free surface: of two elements, or of two compounds with a common anion.
 
     Args:
         table: Table of the pair, such as `load_parameters(("Si", "Ge"), "vogl1983")`.
-        layers: Number of monolayers, counted from the surface.
-        materials: The two elements.
-        profile: Function of (values, depth in monolayers) to the fraction of the second element, shape (layer,).
+        layers: Number of monolayers, counted from the surface; of compounds an even number, an anion on top.
+        materials: The two elements or compounds.
+        profile: Function of (values, depth in monolayers) to the fraction of the second material, shape (layer,); of
+            compounds only the layers of cations are asked for.
         names: Names of the values that `profile` uses.
         **options: Passed to `tight_binding`.
 
     Returns:
         Function of values (those of `profile`, `a_parallel` in Å and any of the table's) to a model.
+
+    Raises:
+        ValueError: an odd number of monolayers of compounds, or materials that do not go together.
     """
+    step = pair_of(materials).layers
+    if layers % step:
+        raise ValueError(f"Argument `layers` must be even for compounds, which grow in bilayers, but is {layers}.")
     # all labels are the first material's; with a composition given they do not matter
-    atoms = graded(materials, np.zeros(layers), substrate=materials[0], vacuum=VACUUM)
-    depth = np.arange(layers, dtype=float)
+    atoms = graded(materials, np.zeros(layers // step), substrate=materials[0], vacuum=VACUUM)
+    depth = np.arange(step - 1, layers, step, dtype=float)
 
     def model_of(values: Mapping[str, Any]) -> Model:
         composition = jnp.asarray(profile(values, depth))[::-1]  # structures count from the bottom
         positions, cell = stack_positions(composition, values["a_parallel"], materials, vacuum=VACUUM)
         own = table.replace(**{n: v for n, v in values.items() if n in table.values})
-        return tight_binding(atoms, own, positions=positions, cell=cell, composition=composition, **options)
+        sites = jnp.repeat(composition, step)  # what stands at an anion is not read
+        return tight_binding(atoms, own, positions=positions, cell=cell, composition=sites, **options)
 
     model_of.names = frozenset({*names, "a_parallel", *table.values})
     return model_of

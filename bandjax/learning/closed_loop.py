@@ -8,6 +8,7 @@ An unconverged descent that at its last pace would still explain the image is "u
 
 import dataclasses
 import time
+from functools import partial
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ from bandjax.learning.family import COUNTED, Family, exposure_parameters, physic
 from bandjax.learning.images import mean_counts
 from bandjax.learning.mixture import Mixture, distances, moments, sample
 from bandjax.learning.observe import as_seen, check_image
+from bandjax.learning.reverse import ReverseNetwork, Seen
 from bandjax.learning.weights import Reverse, load_reverse
 
 SAMPLES = 12  # draws from the posterior that are candidates for a start beside the means of its components
@@ -131,30 +133,35 @@ def guess_of(image: xr.DataArray, reverse: Reverse, *, seed: int = 0) -> Guess:
     """The network's posterior of a checked map, and points to start from."""
     with single_precision():
         view, share = as_seen(image, reverse.family, seed=seed)
-        posterior, features = _apply(reverse.network, view)
-        mean, covariance = moments(posterior)
-        order = np.argsort(-np.asarray(posterior.log_weight))
-        latents = jnp.concatenate([posterior.mean[order], sample(posterior, jax.random.key(seed), SAMPLES)])
-        level = float(mean_counts(view.counts, view.mask))
-        # the network saw counts of several pixels added up, or a part of them; the fit takes the pixels as they are
-        scale = np.where(np.isin(reverse.family.names, COUNTED), 1 / share, 1.0)
-        points = np.asarray(physical(reverse.family, latents, jnp.float32(level)), float) * scale
-        centre = np.asarray(physical(reverse.family, mean, jnp.float32(level)), float) * scale
-        slope = np.asarray(jax.jacfwd(lambda z: physical(reverse.family, z, jnp.float32(level)))(mean), float)
-        of_sample = [reverse.family.names.index(name) for name in reverse.family.sample_names]
-        alike = np.asarray(distances(posterior, latents, of_sample)) < APART
-    sigma = np.sqrt(np.diagonal(slope @ np.asarray(covariance, float) @ slope.T)) * scale
+        seen = _look(reverse.network, view, jax.random.key(seed), reverse.family)
+    posterior, features, level, *numbers = jax.tree.map(np.asarray, seen)
+    # the network saw counts of several pixels added up, or a part of them; the fit takes the pixels as they are
+    scale = np.where(np.isin(reverse.family.names, COUNTED), 1 / share, 1.0)
+    points, centre, covariance, apart = (np.asarray(x, float) for x in numbers)
+    points, centre, sigma = points * scale, centre * scale, np.sqrt(np.diagonal(covariance)) * scale
     off = np.asarray(features, float) - reverse.centre
     distance = float(np.sqrt(off @ reverse.precision @ off))
     limit = float(np.interp(OUTSIDE, np.linspace(0, 1, reverse.distances.size), reverse.distances))
     named = lambda x: dict(zip(reverse.family.names, map(float, x), strict=True))  # noqa: E731
     return Guess(
-        posterior, named(centre), named(sigma), distance / limit, float(np.nanmean(image.values)), level,
-        tuple(named(p) for p in points), alike,
+        posterior, named(centre), named(sigma), distance / limit, float(np.nanmean(image.values)), float(level),
+        tuple(named(p) for p in points), apart < APART,
     )  # fmt: skip
 
 
-_apply = jax.jit(lambda network, view: network(view))  # compiled once for each shape of an image
+@partial(jax.jit, static_argnames=("family",))  # compiled once for each shape of an image
+def _look(network: ReverseNetwork, view: Seen, key: jax.Array, family: Family) -> tuple:
+    """Posterior, features and mean counts, then physical numbers: candidates (candidate, latent), mean (latent,) and
+    covariance (latent, latent) of the posterior; and how far the candidates lie apart, (candidate, candidate)."""
+    posterior, features = network(view)
+    mean, covariance = moments(posterior)
+    order = jnp.argsort(-posterior.log_weight)
+    latents = jnp.concatenate([posterior.mean[order], sample(posterior, key, SAMPLES)])
+    level = mean_counts(view.counts, view.mask)
+    slope = jax.jacfwd(lambda z: physical(family, z, level))(mean)
+    apart = distances(posterior, latents, [family.names.index(name) for name in family.sample_names])
+    points, centre = physical(family, latents, level), physical(family, mean, level)
+    return posterior, features, level, points, centre, slope @ covariance @ slope.T, apart
 
 
 def problem_of(image: xr.DataArray, family: Family, level: float) -> Problem:

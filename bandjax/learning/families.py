@@ -36,15 +36,8 @@ def buried_sige(layers: int = 24, ranges: Ranges | None = None) -> Family:
     Source:
         Table vogl1983 without spin-orbit coupling; priors as in experiments/invert_stack.py.
     """
-    scale = layers / 24
-    parameters = {
-        "fraction": Parameter(0.5, 0.0, 1.0, sigma=0.15, unit="1"),
-        "upper": Parameter(4.0 * scale, 0.0, INF, sigma=1.0 * scale, unit="monolayers"),
-        "lower": Parameter(11.5 * scale, 0.0, INF, sigma=1.2 * scale, unit="monolayers"),
-        "interface": Parameter(0.8, 0.1, INF, sigma=0.2, unit="monolayers"),
-        "a_parallel": Parameter(5.431, 5.0, 6.0, sigma=0.02, unit="Å"),
-        "SiGe.offset": Parameter(0.68, sigma=0.1),
-    }
+    a_parallel = Parameter(5.431, 5.0, 6.0, sigma=0.02, unit="Å")
+    parameters = _buried(layers, a_parallel) | {"SiGe.offset": Parameter(0.68, sigma=0.1)}
     return _family("buried_sige", layers, parameters | OF_INSTRUMENT, ranges, 4.3e-5)
 
 
@@ -71,34 +64,64 @@ def sige_superlattice(layers: int = 24, ranges: Ranges | None = None) -> Family:
     return _family("sige_superlattice", layers, parameters | OF_INSTRUMENT, ranges, 3.5e-5, **options)
 
 
-FAMILIES: dict[str, Callable[..., Family]] = {"buried_sige": buried_sige, "sige_superlattice": sige_superlattice}
+@functools.cache
+def buried_algaas(layers: int = 24, ranges: Ranges | None = None) -> Family:
+    """A buried AlGaAs layer in gallium arsenide: `buried_sige` in other materials, arsenic on top.
+
+    Args:
+        layers: Monolayers from the surface, an even number; depths scale with them.
+        ranges: What differs from image to image; None: the shipped ranges.
+    """
+    offset = Parameter(-0.53, sigma=0.1)  # of AlAs: difference of the recommended valence-band tops
+    parameters = _buried(layers, Parameter(5.653, 5.0, 6.0, sigma=0.02, unit="Å")) | {"GaAsAlAs.offset": offset}
+    return _family("buried_algaas", layers, parameters | OF_INSTRUMENT, ranges, 1.6e-5, ("GaAs", "AlAs"))
+
+
+FAMILIES: dict[str, Callable[..., Family]] = {
+    "buried_sige": buried_sige,
+    "sige_superlattice": sige_superlattice,
+    "buried_algaas": buried_algaas,
+}
+
+
+def _buried(layers: int, a_parallel: Parameter) -> dict[str, Parameter]:
+    """One buried layer, the same in all materials."""
+    scale = layers / 24
+    return {
+        "fraction": Parameter(0.5, 0.0, 1.0, sigma=0.15, unit="1"),
+        "upper": Parameter(4.0 * scale, 0.0, INF, sigma=1.0 * scale, unit="monolayers"),
+        "lower": Parameter(11.5 * scale, 0.0, INF, sigma=1.2 * scale, unit="monolayers"),
+        "interface": Parameter(0.8, 0.1, INF, sigma=0.2, unit="monolayers"),
+        "a_parallel": a_parallel,
+    }
 
 
 def _family(
-    name: str, layers: int, parameters: dict[str, Parameter], ranges: Ranges | None, brightness: float, **options: Any
-) -> Family:
-    """Stacks of Si and Ge, vogl1983; options as in `stack_model`."""
+    name: str, layers: int, parameters: dict[str, Parameter], ranges: Ranges | None, brightness: float,
+    materials: tuple[str, str] = ("Si", "Ge"), **options: Any,
+) -> Family:  # fmt: skip
+    """Stacks of two materials, vogl1983; options as in `stack_model`."""
     instrument = Instrument(
         inner_potential=12.0, escape_depth=10.0, fwhm_momentum=0.03, temperature=80.0, slit=(1, 1, 0),
         matrix_elements="plane_wave", polarisation=(1, 0, 1), photon_momentum=False, fermi_energy=0.3, eta=0.12,
     )  # fmt: skip
-    table = load_parameters(("Si", "Ge"), "vogl1983")
+    table = load_parameters(materials, "vogl1983")
     # float32, so that the digest does not depend on the precision that the process runs in
     numbers = np.array([float(v) for v in table.values.values()], np.float32).tobytes()
     source = f"{layers} layers, vogl1983 {hashlib.sha256(numbers).hexdigest()[:8]}"
     return Family(
-        name, source, _stack_of(layers, **options), tuple(parameters.items()), instrument,
+        name, source, _stack_of(layers, materials, **options), tuple(parameters.items()), instrument,
         Ranges() if ranges is None else ranges, brightness=brightness,
     )  # fmt: skip
 
 
-def _stack_of(layers: int, **options: Any) -> ModelOf:
+def _stack_of(layers: int, materials: tuple[str, str], **options: Any) -> ModelOf:
     """`model_of` in the precision of the moment: float32 while images for training are made, else the process's own."""
 
     @functools.cache
     def of(dtype: object) -> ModelOf:
         with jax.ensure_compile_time_eval():  # may be first called inside a trace, and must not keep its tracers
-            return stack_model(load_parameters(("Si", "Ge"), "vogl1983"), layers, spin_orbit=False, **options)
+            return stack_model(load_parameters(materials, "vogl1983"), layers, materials, spin_orbit=False, **options)
 
     def model_of(values: Mapping[str, Any]) -> Model:
         return of(jnp.zeros(()).dtype)(values)
