@@ -82,8 +82,9 @@ if TYPE_CHECKING:  # at run time these come from __getattr__ below
 __version__ = "0.1.0"
 
 _LEARNED = {  # name -> module; these need Flax, which takes seconds to import
-    "Adaptation": "adaptation", "adapt": "adaptation", "Inversion": "closed_loop", "Reverse": "weights", "buried_algaas": "families", "buried_sige": "families", "draw_images": "images", "invert": "closed_loop",
-    "load_reverse": "weights", "sige_superlattice": "families", "Surrogate": "surrogate", "load_surrogate": "surrogate", "surrogate_spectra": "surrogate",
+    "Adaptation": "adaptation", "Inversion": "closed_loop", "Reverse": "weights", "Surrogate": "surrogate", "adapt": "adaptation",
+    "buried_algaas": "families", "buried_sige": "families", "draw_images": "images", "invert": "closed_loop",
+    "load_reverse": "weights", "load_surrogate": "surrogate", "sige_superlattice": "families", "surrogate_spectra": "surrogate",
 }  # fmt: skip
 
 
