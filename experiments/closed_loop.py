@@ -58,7 +58,7 @@ def run(config: Config, reverse: Reverse, folder: Path) -> dict:
             continue
         rng = np.random.default_rng([config.seed, draw])
         truth, start = (bench.draw(rng) for _ in range(2))
-        mean = np.asarray(bench.mean_at(bench.vector(truth)))
+        mean = np.asarray(bench.mean_at(bench.exact(truth)))
         counts = rng.poisson(mean).astype(float)
         guess, network = bench.look(counts, reverse, draw)
         began = time.perf_counter()

@@ -23,7 +23,6 @@ from rich.progress import track
 jax.config.update("jax_enable_x64", True)
 
 import bandjax as bj  # noqa: E402
-from bandjax.inference.parameters import free_values  # noqa: E402
 from bandjax.inference.problem import model_values  # noqa: E402
 from bandjax.io import write_atomically  # noqa: E402
 from bandjax.learning.cache import single_precision  # noqa: E402
@@ -48,6 +47,7 @@ class Config:
     kx_points: int = 24
     energy_points: int = 48
     mean_counts: float = 30.0
+    starts: int = 3
     max_steps: int = 40
     samples: int = 400
     wave_vectors: int = 8
@@ -109,7 +109,7 @@ def _image(bench: Bench, reading: Reading, config: Config, reverse: Reverse, dra
     """One stack: errors of its layers (layer, descriptor) and of its bands by prior, network and refinement."""
     rng = np.random.default_rng([config.seed, draw])
     truth = bench.draw(rng)
-    counts = rng.poisson(np.asarray(bench.mean_at(bench.vector(truth)))).astype(float)
+    counts = rng.poisson(np.asarray(bench.mean_at(bench.exact(truth)))).astype(float)
     guess, _ = bench.look(counts, reverse, draw)
     x = np.array([truth[n] for n in reading.names])
     true, energies = np.asarray(reading.layers(x)), np.asarray(reading.bands(x))
@@ -138,15 +138,9 @@ def _image(bench: Bench, reading: Reading, config: Config, reverse: Reverse, dra
         covered[f"{level:g}"] = ((true >= low) & (true <= high)).tolist()
     out["network"] = row(each.mean(axis=0), mean, covered)
 
-    ends = []
-    for u in bench.starts(counts, guess, 3):
-        ends.append(bench.descend(counts, u).state)
-        if max(bench.misfits(counts, ends[-1])) <= 4:
-            break
-    state = min(ends, key=lambda s: float(s.cost))
-    at = np.asarray(free_values(bench.transform, state.u), float)
-    scale = np.asarray(bench.slopes(state.u))
-    covariance = np.linalg.inv(np.asarray(state.fisher)) * np.outer(scale, scale)
+    _, state, _ = bench.refine(counts, guess, config.starts)
+    at = np.array(list(bench.values(state).values()))
+    covariance = np.linalg.inv(bench.precision(state))
     slopes = np.asarray(reading.slopes(at))
     sigma = np.sqrt(np.einsum("ldi,ij,ldj->ld", slopes, covariance, slopes))
     found = np.asarray(reading.layers(at))

@@ -73,15 +73,10 @@ def run(config: Config, reverse: Reverse, folder: Path) -> dict:
             continue
         rng = np.random.default_rng([config.seed, KINDS.index(kind), draw])
         truth = bench.draw(rng)
-        mean = foreign(kind, truth) if kind in FOREIGN else np.asarray(bench.mean_at(bench.vector(truth)))
+        mean = foreign(kind, truth) if kind in FOREIGN else np.asarray(bench.mean_at(bench.exact(truth)))
         counts = rng.poisson(spoiled(kind, mean, rng)).astype(float)
         guess, _ = bench.look(counts, reverse, draw)
-        ends = []
-        for u in bench.starts(counts, guess, config.starts):  # as `invert`, which descends from all of them
-            ends.append(bench.descend(counts, u).state)
-            if max(bench.misfits(counts, ends[-1])) <= MISFIT:
-                break
-        found = min(ends, key=lambda s: float(s.cost))
+        _, found, _ = bench.refine(counts, guess, config.starts)
         best = xr.DataArray(np.asarray(bench.mean_at(found.u)), dims=("kx", "energy"))
         seen = SimpleNamespace(maps={"map": SimpleNamespace(data=best.copy(data=counts), model=best)}, names=bench.transform.names)  # fmt: skip
         misfit, words = residual_test(seen)  # type: ignore[arg-type]

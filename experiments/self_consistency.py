@@ -65,7 +65,7 @@ def run(config: Config, reverse: Reverse, out: Path) -> dict:
     for draw in range(config.images + config.tested):
         rng = np.random.default_rng([config.seed, draw])
         truths.append(bench.draw(rng))
-        mean = np.asarray(bench.mean_at(bench.vector(truths[-1])))
+        mean = np.asarray(bench.mean_at(bench.exact(truths[-1])))
         maps.append(bench.empty.copy(data=rng.poisson(mean).astype(float)))
     began = time.perf_counter()
     adapted = adapt(reverse, maps[: config.images], config.adaptation)

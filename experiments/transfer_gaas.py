@@ -65,7 +65,7 @@ def _image(bench: Bench, config: Config, networks: dict[str, Reverse], draw: int
     """One stack: each network alone, and refined."""
     rng = np.random.default_rng([config.seed, draw])
     truth = bench.draw(rng)
-    mean = np.asarray(bench.mean_at(bench.vector(truth)))
+    mean = np.asarray(bench.mean_at(bench.exact(truth)))
     counts = rng.poisson(mean).astype(float)
     reference, bound = bench.descend(counts, bench.vector(truth)).state, bench.bound(truth, mean)
     by_network = {}

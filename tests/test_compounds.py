@@ -101,6 +101,7 @@ def test_zeros_and_ones_are_the_labelled_compounds(options):
     assert np.abs(one - labelled_and_mixed(table, np.zeros(4), **options)[0]).max() > 0.1
 
 
+@pytest.mark.slow
 def test_mixed_compounds_follow_the_fraction():
     """H is linear in the fraction of one layer at fixed positions, and the anion between two layers feels both."""
     table, atoms = bj.load_parameters(MIXED, "vogl1983"), bj.graded(MIXED, np.zeros(3), substrate=5.66)

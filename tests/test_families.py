@@ -10,7 +10,8 @@ import xarray as xr
 
 import bandjax as bj
 from bandjax.inference import Parameter, periodic_layers
-from bandjax.inference.starts import choose_starts
+from bandjax.inference.parameters import free_values, make_transform
+from bandjax.inference.starts import EDGE, choose_starts, given_points, inside
 from bandjax.learning.closed_loop import APART, explanations_of, judge
 from bandjax.learning.families import FAMILIES, buried_sige, sige_superlattice
 from bandjax.learning.family import EXPOSURE, VERSION, centre_and_spread, draw_values, physical, standardised
@@ -99,9 +100,8 @@ def test_the_order_of_starts():
     assert choose_starts(costs, 9, np.ones((4, 4), bool)) == [2, 3, 0, 1]
 
 
-@pytest.mark.slow
-def test_two_explanations_are_found_by_starts_that_differ():
-    """A hopping s² that two values of s make: from alike starts one is found, and the verdict knows of no other."""
+def of_a_square_lattice(parameters) -> tuple[bj.Problem, xr.DataArray]:
+    """A fit of a band of hopping s², and simulated counts for s = 0.6."""
     table, atoms = bj.load_parameters("square", "single_orbital"), bj.square_lattice()
 
     def model_of(values):
@@ -109,14 +109,42 @@ def test_two_explanations_are_found_by_starts_that_differ():
 
     model_of.names = frozenset({"s"})
     instrument = bj.Instrument(
-        photon_energy=40.0, fermi_energy=0.0, eta=0.2, fwhm_energy=0.08, fwhm_momentum=0.05, gain=20.0, background=0.01,
+        photon_energy=40.0, fermi_energy=0.0, eta=0.2, fwhm_energy=0.08, fwhm_momentum=0.05, gain=20.0, background=0.5,
         temperature=1000.0, photon_momentum=False,
     )  # fmt: skip
-    parameters = {"s": Parameter(0.3, -1.5, 1.5)}
-    problem = bj.Problem(model_of, parameters, instrument, inflate=False, broadening=())
     axes = {"kx": np.linspace(-0.5, 0.5, 6), "energy": np.linspace(-2.0, 2.0, 12)}
     mean = np.asarray(bj.arpes_image(model_of({"s": 0.6}), instrument, axes, kz_points=1))
     data = xr.DataArray(np.random.default_rng(0).poisson(mean).astype(float), dims=tuple(axes), coords=axes)
+    return bj.Problem(model_of, parameters, instrument, inflate=False, broadening=()), data
+
+
+def test_starts_keep_away_from_bounds():
+    transform = make_transform(
+        {"a": Parameter(1.0, lower=0.0, sigma=0.3), "b": Parameter(2.0, 1.0, 5.0), "c": Parameter(0.0, sigma=1.0)}
+    )
+    x = inside(transform, np.array([-3.0, 9.0, -40.0]))
+    assert np.allclose(x, [EDGE, 5 - 3 * EDGE, -40.0]) and (inside(transform, x) == x).all()
+    (u,) = given_points(transform, [{"a": 0.0, "b": 1.0, "c": 0.5}])
+    slope = np.diagonal(jax.jacfwd(lambda v: free_values(transform, v))(jnp.asarray(u)))
+    # a unit of u is one scale at the parameter's own value: a start keeps a twentieth of it
+    assert (slope >= 0.99 * EDGE * transform.scale).all()
+
+
+@pytest.mark.slow
+def test_a_descent_leaves_the_bound_that_it_was_started_on():
+    parameters = {"s": Parameter(0.55, 0.1, 1.5), "background": Parameter(0.6, 0.0, sigma=3.0, unit="counts")}
+    problem, data = of_a_square_lattice(parameters)
+    there, started = (
+        bj.fit(data, problem, starts=[{"s": 0.55, "background": b}], bootstrap_draws=0) for b in (0.6, 0.0)
+    )
+    assert started.cost == pytest.approx(there.cost, abs=0.05) and there.values["background"] > 0.2
+
+
+@pytest.mark.slow
+def test_two_explanations_are_found_by_starts_that_differ():
+    """A hopping s² that two values of s make: from alike starts one is found, and the verdict knows of no other."""
+    parameters = {"s": Parameter(0.3, -1.5, 1.5)}
+    problem, data = of_a_square_lattice(parameters)
     points = [{"s": s} for s in (0.59, 0.58, 0.62, -0.7)]
     side = np.sign([p["s"] for p in points])
     family = SimpleNamespace(

@@ -7,9 +7,11 @@ from numpy.typing import ArrayLike
 
 from bandjax.inference.parameters import Transform, draw_from_prior, start_vector
 
+EDGE = 0.05  # of the way from a bound to a parameter's own value; from 1e-4 descents were seen to end on the bound
+
 
 def given_points(transform: Transform, starts: Sequence[Mapping[str, float]]) -> list[np.ndarray]:
-    """Unconstrained numbers of points given by name; a value beyond its bounds starts just inside them.
+    """Unconstrained numbers of points given by name; a value on or beyond a bound starts inside it (see `inside`).
 
     Raises:
         ValueError: a point lacks a free parameter.
@@ -19,11 +21,22 @@ def given_points(transform: Transform, starts: Sequence[Mapping[str, float]]) ->
         missing = [n for n in transform.names if n not in start]
         if missing:
             raise ValueError(f"Argument `starts` must give every free parameter, but a point has no {missing[0]!r}.")
-        margin = 1e-3 * transform.scale
-        x = np.array([float(start[n]) for n in transform.names])
-        x = np.clip(x, transform.lower + margin, transform.upper - margin)
+        x = inside(transform, np.array([float(start[n]) for n in transform.names]))
         points.append(start_vector(transform, dict(zip(transform.names, x, strict=True))))
     return points
+
+
+def inside(transform: Transform, x: np.ndarray) -> np.ndarray:
+    """Values of the free parameters as a descent may start from them, (parameter,).
+
+    On a bound the slope of the transformation vanishes, and a descent that starts there never leaves: so a start keeps
+    `EDGE` of the distance between the bound and the parameter's own value.
+    """
+    t = transform
+    with np.errstate(invalid="ignore"):
+        low = np.where(np.isfinite(t.lower), t.lower + EDGE * (t.centre - t.lower), -np.inf)
+        high = np.where(np.isfinite(t.upper), t.upper - EDGE * (t.upper - t.centre), np.inf)
+    return np.clip(x, low, high)
 
 
 def drawn_points(transform: Transform, starts: int, seed: int) -> list[np.ndarray]:

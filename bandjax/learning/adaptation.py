@@ -35,7 +35,6 @@ from bandjax.photoemission import QUANTITIES
 
 FEWEST = 8  # explained images below which nuisances have no distribution
 NARROWEST = 0.3  # part of the old prior's width that the new one has at least
-TOLERANCE = 5e-3  # promised decrease of −log posterior at which a refinement ends: a tenth of a standard error
 DRAWS = 64  # labels kept of each image
 THINNEST = 0.3  # part of the counts, and of each axis, that a step sees at least of an image
 OWN = 0.25  # weight of the images themselves in the loss
@@ -126,22 +125,21 @@ def explained(
         quiet: Whether to show no progress bar.
     """
     level = float(np.median([np.nanmean(image.values) for image in images]))
-    refinement = Refinement(images[0], family, level, settings.max_steps)
+    refinement = Refinement(images[0], family, level, max_steps=settings.max_steps)
     names, out = refinement.transform.names, []
     for i, image in enumerate(track(images, "refinements", disable=quiet)):
         counts, guess = image.values, guess_of(image, reverse, seed=settings.seed + i)
-        for start in refinement.starts(counts, guess, settings.starts):
-            state = refinement.descend(counts, start, TOLERANCE).state
-            if bool(state.done) and refinement.misfit(counts, state) <= MISFIT:
-                rng = np.random.default_rng([settings.seed, i])
-                covariance = np.linalg.inv(refinement.precision(state))
-                draws = rng.multivariate_normal(refinement.values(state.u), covariance, DRAWS, method="cholesky")
-                draws = np.clip(draws, refinement.transform.lower, refinement.transform.upper)
-                with single_precision():
-                    view, share = as_seen(image, reverse.family, seed=settings.seed)
-                order = [names.index(name) for name in reverse.family.names]
-                out.append(Labelled(view, share, draws[:, order]))
-                break
+        _, state, _ = refinement.refine(counts, guess, settings.starts)
+        if not (bool(state.done) and max(refinement.misfits(counts, state)) <= MISFIT):
+            continue
+        covariance = np.linalg.inv(refinement.precision(state))
+        found = list(refinement.values(state).values())
+        rng = np.random.default_rng([settings.seed, i])
+        draws = rng.multivariate_normal(found, covariance, DRAWS, method="cholesky")
+        draws = np.clip(draws, refinement.transform.lower, refinement.transform.upper)
+        with single_precision():
+            view, share = as_seen(image, reverse.family, seed=settings.seed)
+        out.append(Labelled(view, share, draws[:, [names.index(name) for name in reverse.family.names]]))
     return out
 
 

@@ -3,6 +3,7 @@
 Priors of the exposure are in units of one level of counts, which should be that of the series.
 """
 
+import time
 from typing import NamedTuple
 
 import jax
@@ -13,18 +14,19 @@ import xarray as xr
 from bandjax.inference.descent import Descent, StateFile
 from bandjax.inference.least_squares import State
 from bandjax.inference.parameters import free_values, start_vector
-from bandjax.inference.problem import make_objective, observed, prepare
-from bandjax.inference.starts import choose_starts
-from bandjax.learning.closed_loop import Guess, misfits, problem_of
+from bandjax.inference.problem import Observed, make_objective, observed, prepare
+from bandjax.inference.starts import choose_starts, given_points
+from bandjax.learning.closed_loop import MISFIT, Guess, misfits, problem_of
 from bandjax.learning.family import Family
 
 
 class End(NamedTuple):
-    """Where a descent ended, and how many trials and Jacobians it took."""
+    """Where a descent ended, after how many trials and Jacobians, and its seconds."""
 
     state: State
     trials: int
     jacobians: int
+    seconds: float
 
 
 class Refinement:
@@ -32,13 +34,14 @@ class Refinement:
 
     Attributes:
         family: Of the images.
-        problem, transform, part: The fit, its parameters, and the map as `prepare` lays it out.
-        objective: Pure functions of unconstrained numbers and observations.
+        problem, transform: The fit and its parameters.
         mean_at: Unconstrained numbers to mean counts, (kx, energy).
         slopes: Unconstrained numbers to the derivatives of the physical ones, (parameter,).
     """
 
-    def __init__(self, image: xr.DataArray, family: Family, level: float, max_steps: int = 40) -> None:
+    def __init__(
+        self, image: xr.DataArray, family: Family, level: float, *, max_steps: int = 40, tolerance: float = 5e-3
+    ) -> None:
         """Lay out the fit.
 
         Args:
@@ -46,51 +49,73 @@ class Refinement:
             family: Of the images.
             level: Mean counts, the unit of the backgrounds' priors.
             max_steps: Trials at most of each descent.
+            tolerance: Promised decrease of −log posterior at which a descent ends (0.005: a tenth of a standard error).
         """
-        self.family, self.max_steps = family, max_steps
+        self.family, self.max_steps, self.tolerance = family, max_steps, tolerance
         self.problem = problem_of(image, family, level)
-        (self.part,), self.transform = prepare(image, self.problem)
-        self.objective = make_objective(self.problem, [self.part], self.transform)
-        self._descent = Descent(self.objective, None, StateFile(None, self.problem, [self.part], self.transform), [])
-        zero = jnp.asarray(0.0)
-        self.mean_at = jax.jit(lambda u: self.objective.predict(u, [observed(self.part)], zero)[0][0])
+        (self._part,), self.transform = prepare(image, self.problem)
+        objective = make_objective(self.problem, [self._part], self.transform)
+        self._descent = Descent(objective, None, StateFile(None, self.problem, [self._part], self.transform), [])
+        zero, weight = jnp.asarray(0.0), observed(self._part).weight
+        self.mean_at = jax.jit(lambda u: objective.predict(u, [observed(self._part)], zero)[0][0])
+        self._fisher = jax.jit(lambda u, mean: objective.linearise(u, [Observed(mean, weight)], zero)[2])
         self.slopes = jax.jit(lambda u: jnp.diagonal(jax.jacfwd(lambda w: free_values(self.transform, w))(u)))
 
+    def exact(self, point: dict[str, float]) -> jax.Array:
+        """Unconstrained numbers of a point within the bounds."""
+        return jnp.asarray(start_vector(self.transform, point))
+
     def vector(self, point: dict[str, float]) -> jax.Array:
-        """Unconstrained numbers of a point, which the bounds hold."""
-        t = self.transform
-        margin = 1e-3 * t.scale
-        x = np.clip([point[n] for n in t.names], t.lower + margin, t.upper - margin)
-        return jnp.asarray(start_vector(t, dict(zip(t.names, x, strict=True))))
+        """Unconstrained numbers from which a descent to a point may start: away from the bounds."""
+        return jnp.asarray(given_points(self.transform, [point])[0])
 
     def starts(self, counts: np.ndarray, guess: Guess, count: int) -> list[jax.Array]:
         """The starts that `bandjax.invert` would take."""
-        vectors = [self.vector(p) for p in guess.candidates]
-        costs = [self._descent.cost(u, self._observed(counts)) for u in vectors]
+        obs, vectors = self._observed(counts), [self.vector(p) for p in guess.candidates]
+        costs = [self._descent.cost(u, obs) for u in vectors]
         return [vectors[i] for i in choose_starts(costs, count, guess.alike)]
 
-    def descend(self, counts: np.ndarray, start: jax.Array, tolerance: float) -> End:
-        """One descent, until a step promises less than `tolerance` of −log posterior."""
-        obs = self._observed(counts)
-        first, before = self._descent.cost(start, obs), len(self._descent.history)
-        state = self._descent.run(start, obs, 1, tolerance, self.max_steps)
+    def descend(self, counts: np.ndarray, start: jax.Array) -> End:
+        """One descent; dead pixels are NaN."""
+        obs, before, began = self._observed(counts), len(self._descent.history), time.perf_counter()
+        first = self._descent.cost(start, obs)
+        state = self._descent.run(start, obs, 1, self.tolerance, self.max_steps)
+        seconds = time.perf_counter() - began
         # a trial that is taken needs a new Jacobian, one that is not keeps the cost
         costs = [first, *(float(entry["cost"]) for entry in self._descent.history[before:])]
-        return End(state, len(costs) - 1, 1 + int((np.diff(costs) < 0).sum()))
+        return End(state, len(costs) - 1, 1 + int((np.diff(costs) < 0).sum()), seconds)
 
-    def values(self, u: jax.Array) -> np.ndarray:
-        """Physical numbers in the order of `transform.names`."""
-        return np.asarray(free_values(self.transform, u), float)
+    def refine(self, counts: np.ndarray, guess: Guess, count: int) -> tuple[list[End], State, float]:
+        """Descents from at most that many starts of the network, while the residual test rejects what has been found:
+        where they ended, the best, and the seconds with the choice of the starts."""
+        began, ends = time.perf_counter(), []
+        for u in self.starts(counts, guess, count):
+            ends.append(self.descend(counts, u))
+            if max(self.misfits(counts, ends[-1].state)) <= MISFIT:
+                break
+        best = min((end.state for end in ends), key=lambda s: float(s.cost))
+        return ends, best, time.perf_counter() - began
+
+    def values(self, state: State) -> dict[str, float]:
+        """Physical numbers of a point."""
+        found = np.asarray(free_values(self.transform, state.u), float)
+        return dict(zip(self.transform.names, found.tolist(), strict=True))
 
     def precision(self, state: State) -> np.ndarray:
         """Fisher matrix with the priors' precision at the end of a descent, physical, (parameter, parameter)."""
         slopes = np.asarray(self.slopes(state.u))
         return np.asarray(state.fisher) / np.outer(slopes, slopes)
 
-    def misfit(self, counts: np.ndarray, state: State) -> float:
-        """The largest of the residual tests of `bandjax.invert`, in standard deviations of noise."""
-        return max(misfits(counts, np.asarray(self.mean_at(state.u)), len(self.transform.names)))
+    def misfits(self, counts: np.ndarray, state: State) -> tuple[float, ...]:
+        """Of the residual at a point, as `bandjax.invert` tests it."""
+        return misfits(counts, np.asarray(self.mean_at(state.u)), len(self.transform.names))
 
-    def _observed(self, counts: np.ndarray) -> list:
+    def bound(self, truth: dict[str, float], mean: np.ndarray) -> np.ndarray:
+        """Fisher matrix at the truth with the priors' precision, (parameter, parameter), physical."""
+        u = self.exact(truth)
+        slopes = np.asarray(self.slopes(u))
+        return np.asarray(self._fisher(u, jnp.asarray(mean))) / np.outer(slopes, slopes)
+
+    def _observed(self, counts: np.ndarray) -> list[Observed]:
         fitted = np.isfinite(counts)
-        return [observed(self.part._replace(data=np.where(fitted, counts, 0.0), fitted=fitted))]
+        return [observed(self._part._replace(data=np.where(fitted, counts, 0.0), fitted=fitted))]
