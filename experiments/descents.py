@@ -13,6 +13,7 @@ from scipy.stats import truncnorm
 from bandjax.inference.least_squares import State
 from bandjax.learning.closed_loop import Guess, guess_of
 from bandjax.learning.family import COUNTED, NUISANCES, Family, draw_values
+from bandjax.learning.refinement import Refinement
 from bandjax.learning.weights import Reverse
 from experiments.common import score
 
