@@ -72,6 +72,7 @@ from bandjax.structure import (
 )
 
 if TYPE_CHECKING:  # at run time these come from __getattr__ below
+    from bandjax.learning.adaptation import Adaptation, adapt
     from bandjax.learning.closed_loop import Inversion, invert
     from bandjax.learning.families import buried_algaas, buried_sige, sige_superlattice
     from bandjax.learning.images import draw_images
@@ -81,8 +82,9 @@ if TYPE_CHECKING:  # at run time these come from __getattr__ below
 __version__ = "0.1.0"
 
 _LEARNED = {  # name -> module; these need Flax, which takes seconds to import
-    "Inversion": "closed_loop", "Reverse": "weights", "buried_algaas": "families", "buried_sige": "families", "draw_images": "images", "invert": "closed_loop",
-    "load_reverse": "weights", "sige_superlattice": "families", "Surrogate": "surrogate", "load_surrogate": "surrogate", "surrogate_spectra": "surrogate",
+    "Adaptation": "adaptation", "Inversion": "closed_loop", "Reverse": "weights", "Surrogate": "surrogate", "adapt": "adaptation",
+    "buried_algaas": "families", "buried_sige": "families", "draw_images": "images", "invert": "closed_loop",
+    "load_reverse": "weights", "load_surrogate": "surrogate", "sige_superlattice": "families", "surrogate_spectra": "surrogate",
 }  # fmt: skip
 
 
@@ -97,6 +99,7 @@ def __getattr__(name: str):
 
 __all__ = [
     "DESCRIPTORS",
+    "Adaptation",
     "FitResult",
     "FreeWeights",
     "Instrument",
@@ -109,6 +112,7 @@ __all__ = [
     "Reverse",
     "Surrogate",
     "Table",
+    "adapt",
     "alloy",
     "arpes_image",
     "bands",

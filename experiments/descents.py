@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +10,10 @@ import numpy as np
 import xarray as xr
 from scipy.stats import truncnorm
 
-from bandjax.inference import Problem
-from bandjax.inference.descent import Descent, StateFile
 from bandjax.inference.least_squares import State
-from bandjax.inference.parameters import Transform, free_values, start_vector
-from bandjax.inference.problem import Observed, make_objective, observed, prepare
-from bandjax.inference.starts import choose_starts, given_points
-from bandjax.learning.closed_loop import MISFIT, Guess, guess_of, misfits, problem_of
+from bandjax.learning.closed_loop import Guess, guess_of
 from bandjax.learning.family import COUNTED, NUISANCES, Family, draw_values
+from bandjax.learning.refinement import Refinement
 from bandjax.learning.weights import Reverse
 from experiments.common import score
 
@@ -28,43 +24,20 @@ AXES = {"kx": (-0.7, 0.7), "energy": (-5.8, 0.3)}  # 1/Å; E − E_F in eV
 TOLD = {"photon_energy": 100.0, "fwhm_energy": 0.1}
 
 
-class End(NamedTuple):
-    """Where a descent ended, after how many trials and Jacobians, and its seconds."""
-
-    state: State
-    trials: int
-    jacobians: int
-    seconds: float
-
-
-class Bench:
-    """The exact fit of a family's images on one grid; what differs from image to image is counts and starts.
+class Bench(Refinement):
+    """The exact fit of a family's images on one grid, and how images are drawn and scored.
 
     Attributes:
-        family: Of the images.
         empty: An image of ones.
-        problem, transform: The fit and its parameters.
-        mean_at: Unconstrained numbers to mean counts.
+        mean_counts: Of the images.
     """
-
-    family: Family
-    empty: xr.DataArray
-    problem: Problem
-    transform: Transform
 
     def __init__(self, family: Family, kx_points: int, energy_points: int, mean_counts: float, max_steps: int) -> None:
         points = {"kx": kx_points, "energy": energy_points}
         axes = {n: np.linspace(*ends, points[n]) for n, ends in AXES.items()}
-        self.family, self.mean_counts, self.max_steps = family, mean_counts, max_steps
+        self.mean_counts = mean_counts
         self.empty = xr.DataArray(np.ones((kx_points, energy_points)), dims=tuple(axes), coords=axes, attrs=TOLD)
-        self.problem = problem_of(self.empty, family, mean_counts)
-        (self._part,), self.transform = prepare(self.empty, self.problem)
-        objective = make_objective(self.problem, [self._part], self.transform)
-        self._descent = Descent(objective, None, StateFile(None, self.problem, [self._part], self.transform), [])
-        zero, weight = jnp.asarray(0.0), observed(self._part).weight
-        self.mean_at = jax.jit(lambda u: objective.predict(u, [observed(self._part)], zero)[0][0])
-        self._fisher = jax.jit(lambda u, mean: objective.linearise(u, [Observed(mean, weight)], zero)[2])
-        self._slopes = jax.jit(lambda u: jnp.diagonal(jax.jacfwd(lambda w: free_values(self.transform, w))(u)))
+        super().__init__(self.empty, family, mean_counts, max_steps=max_steps, tolerance=TOLERANCE)
 
     def draw(self, rng: np.random.Generator) -> dict[str, float]:
         """Numbers of a stack and its exposure, from the priors."""
@@ -75,69 +48,15 @@ class Bench:
         exposure["gain"] = self.mean_counts * SIGNAL / self.family.brightness
         return dict(zip(self.family.drawn, map(float, values), strict=True)) | exposure
 
-    def exact(self, point: dict[str, float]) -> jax.Array:
-        """Unconstrained numbers of a point within the bounds."""
-        return jnp.asarray(start_vector(self.transform, point))
-
-    def vector(self, point: dict[str, float]) -> jax.Array:
-        """Unconstrained numbers from which a descent to a point may start: away from the bounds."""
-        return jnp.asarray(given_points(self.transform, [point])[0])
-
     def look(self, counts: np.ndarray, reverse: Reverse, seed: int) -> tuple[Guess, float]:
         """What the network says of an image, and its seconds."""
         began = time.perf_counter()
         guess = guess_of(self.empty.copy(data=counts), reverse, seed=seed)
         return guess, time.perf_counter() - began
 
-    def starts(self, counts: np.ndarray, guess: Guess, count: int) -> list[jax.Array]:
-        """The starts that `bandjax.invert` would take."""
-        obs = [observed(self._part._replace(data=counts))]
-        vectors = [self.vector(p) for p in guess.candidates]
-        costs = [self._descent.cost(u, obs) for u in vectors]
-        return [vectors[i] for i in choose_starts(costs, count, guess.alike)]
-
-    def descend(self, counts: np.ndarray, start: jax.Array) -> End:
-        """One descent."""
-        obs = [observed(self._part._replace(data=counts))]
-        first = self._descent.cost(start, obs)
-        before, began = len(self._descent.history), time.perf_counter()
-        state = self._descent.run(start, obs, 1, TOLERANCE, self.max_steps)
-        seconds = time.perf_counter() - began
-        # a trial that is taken needs a new Jacobian, one that is not keeps the cost
-        costs = [first, *(float(entry["cost"]) for entry in self._descent.history[before:])]
-        return End(state, len(costs) - 1, 1 + int((np.diff(costs) < 0).sum()), seconds)
-
-    def refine(self, counts: np.ndarray, guess: Guess, count: int) -> tuple[list[End], State, float]:
-        """Descents from at most that many starts of the network, while the residual test rejects what has been found:
-        where they ended, the best, and the seconds with the choice of the starts."""
-        began, ends = time.perf_counter(), []
-        for u in self.starts(counts, guess, count):
-            ends.append(self.descend(counts, u))
-            if max(self.misfits(counts, ends[-1].state)) <= MISFIT:
-                break
-        best = min((end.state for end in ends), key=lambda s: float(s.cost))
-        return ends, best, time.perf_counter() - began
-
-    def values(self, state: State) -> dict[str, float]:
-        """Physical numbers of a point."""
-        found = np.asarray(free_values(self.transform, state.u), float)
-        return dict(zip(self.transform.names, found.tolist(), strict=True))
-
-    def misfits(self, counts: np.ndarray, state: State) -> tuple[float, ...]:
-        """Of the residual at a point, as `bandjax.invert` tests it."""
-        return misfits(counts, np.asarray(self.mean_at(state.u)), len(self.transform.names))
-
-    def bound(self, truth: dict[str, float], mean: np.ndarray) -> np.ndarray:
-        """Fisher matrix at the truth with the priors' precision, (parameter, parameter), physical."""
-        u = self.exact(truth)
-        slopes = np.asarray(self._slopes(u))
-        return np.asarray(self._fisher(u, jnp.asarray(mean))) / np.outer(slopes, slopes)
-
     def scored(self, truth: dict[str, float], bound: np.ndarray, state: State) -> dict[str, Any]:
         """Efficiency of a fit, and which parameters its own 68 % intervals cover."""
-        slopes = np.asarray(self._slopes(state.u))
-        own = np.asarray(state.fisher) / np.outer(slopes, slopes)
-        found = self.values(state)
+        own, found = self.precision(state), self.values(state)
         error = np.array([found[n] - truth[n] for n in self.transform.names])
         efficiency, covered = score(error[None], bound[None], own[None])
         return {"efficiency": float(efficiency[0]), "covered": covered[0].tolist()}

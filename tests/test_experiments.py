@@ -92,7 +92,23 @@ def test_transfer_gaas(tmp_path):
 def test_closed_loop(tmp_path):
     metrics = run("closed_loop", tmp_path)
     assert metrics["reached"] == 1.0 and metrics["false_alarms"] == 0.0
-    assert metrics["rejected"]["shuffled"] == 1.0 and metrics["rejected"]["gaas"] == 1.0
+
+
+def test_out_of_distribution(tmp_path):
+    metrics = run("out_of_distribution", tmp_path)
+    assert metrics["false_alarms"] == 0.0 and metrics["gaas"]["rejected"] == metrics["shuffled"]["rejected"] == 1.0
+
+
+def test_layer_descriptors(tmp_path):
+    metrics = run("layer_descriptors", tmp_path)
+    assert metrics["refined"]["bands_meV"]["rms"] < metrics["network"]["bands_meV"]["rms"] < 300
+
+
+def test_self_consistency(tmp_path):
+    metrics = run("self_consistency", tmp_path)  # four steps teach it nothing
+    assert metrics["explained"] >= 8 and (tmp_path / "adapted.npz").is_file()
+    for name, (centre, sigma) in metrics["true_priors"].items():
+        assert abs(metrics["priors"][name][0] - centre) < 3 * sigma, name
 
 
 def test_surrogate_accuracy(tmp_path):

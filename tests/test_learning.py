@@ -424,12 +424,15 @@ def test_the_form_of_a_misfit_is_told():
         assert misfit > 4 and told in words[-1], (told, words)
 
 
-def test_pixels_without_counts_are_left_out_of_the_tests():
+def test_pixels_with_hardly_a_count_are_judged_together():
     rng = np.random.default_rng(4)
     mean = np.full((24, 48), 5.0)
     mean[:, 30:] = 1e-3
     found = np.array([misfits(rng.poisson(mean).astype(float), mean, 0) for _ in range(40)])
     assert np.abs(found.mean(axis=0)).max() < 4 / np.sqrt(40)
+    counts = rng.poisson(mean).astype(float)
+    counts[5:10, 40] = 3.0  # where the model has nothing
+    assert misfits(counts, mean, 0)[0] > 4
 
 
 def test_misfits_are_of_order_one_for_noise_and_large_for_structure():

@@ -205,7 +205,7 @@ def misfits(data: np.ndarray, model: np.ndarray, parameters: int) -> tuple[float
     """Excess of Pearson's χ² and of the correlations of neighbours along each axis, in standard deviations of noise.
 
     The variance of χ² of Poisson counts is Σ (2 + 1/μ), that of a correlation one over the number of pairs. Pixels whose
-    mean is so small that the likelihood no longer is Poisson's (`SMALLEST_MEAN`) are left out.
+    mean is so small that the likelihood no longer is Poisson's (`SMALLEST_MEAN`) are one pixel together, without neighbours.
 
     Args:
         data: Counts, NaN where a pixel is not fitted.
@@ -218,8 +218,13 @@ def misfits(data: np.ndarray, model: np.ndarray, parameters: int) -> tuple[float
         return (0.0,) * (1 + data.ndim)
     residual = np.where(fitted, data - mean, 0.0) / np.sqrt(mean)
     tests = residual_tests(residual, fitted, np.zeros_like(fitted), parameters, residual)
-    excess = (residual**2).sum() - (fitted.sum() - parameters)
-    chi2 = float(excess / np.sqrt((2 + 1 / mean[fitted]).sum()))
+    excess, variance = (residual**2).sum() - (fitted.sum() - parameters), (2 + 1 / mean[fitted]).sum()
+    faint = np.isfinite(data) & ~fitted
+    if faint.any():
+        together = max(np.maximum(model[faint], 0).sum(), SMALLEST_MEAN)
+        excess += (data[faint].sum() - together) ** 2 / together - 1
+        variance += 2 + 1 / together
+    chi2 = float(excess / np.sqrt(variance))
     pairs = [(np.delete(fitted, 0, axis) & np.delete(fitted, -1, axis)).sum() for axis in range(data.ndim)]
     return (chi2, *(c * float(np.sqrt(n)) for c, n in zip(tests.correlation, pairs, strict=True)))
 

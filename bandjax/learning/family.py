@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bandjax import checks
 from bandjax.inference import Parameter
 from bandjax.inference.problem import ModelOf
 from bandjax.photoemission import QUANTITIES, Instrument
@@ -121,6 +122,24 @@ class Family:
     def sample_names(self) -> tuple[str, ...]:
         """Those of the latent that belong to the sample, not to the instrument."""
         return tuple(name for name in self.drawn if name not in QUANTITIES)
+
+    def with_priors(self, priors: Mapping[str, tuple[float, float]]) -> "Family":
+        """The family with other Gaussian priors: centre and standard deviation by name.
+
+        Raises:
+            ValueError: a name is not drawn, a centre lies out of its bounds, or a width is not positive.
+        """
+        parameters = dict(self.parameters)
+        for name, (centre, sigma) in priors.items():
+            if name not in parameters:
+                raise ValueError(f"Argument `priors` must name numbers of family {self.name!r}, but names {name!r}.{checks.nearest(name, parameters)}")  # fmt: skip
+            old = parameters[name]
+            if not (old.lower <= centre <= old.upper and sigma > 0):
+                raise ValueError(
+                    f"Argument `priors` must give `{name}` a centre within {old.lower:g} … {old.upper:g} and a positive width, but gives {centre:g} ± {sigma:g}."
+                )
+            parameters[name] = old._replace(value=float(centre), prior=None, sigma=float(sigma))
+        return dataclasses.replace(self, parameters=tuple(parameters.items()))
 
     @property
     def _set_by_hand(self) -> dict[str, Any]:
