@@ -5,8 +5,8 @@ interdiffused interfaces and an unknown offset, at 30 counts a pixel, one start 
 less than 70 % of the images (60 of them are tried); of at most three starts of the network one does in at least 99.5 %, with pooled efficiency
 ≤ 1.15 and a median of at most 6 Jacobians.
 
-The second and the third start are only descended from while the residual test rejects what has been found: nothing but
-the image decides it. The fit knows nothing of whole numbers; they are read off at the end. Images are simulated by the
+The second and the third start are only descended from while the residual of what has been found exceeds noise by 2.5
+standard deviations: nothing but the image decides it. The fit knows nothing of whole numbers; they are read off at the end. Images are simulated by the
 model that is fitted (inverse crime). Scoring as in docs/design.md; a rate of 99.5 % needs 1,000 images. Images are
 kept one by one, so that a run can be killed and goes on where it was.
 """
