@@ -106,6 +106,11 @@ class Family:
         return tuple(name for name in self.drawn if name not in QUANTITIES)
 
     @property
+    def signal_shape(self) -> tuple[int, ...]:
+        """Shape of the kept signal of one stack."""
+        return (self.ranges.kx_points, self.ranges.energy_points)
+
+    @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits of everything that makes a latent mean the same."""
         plain = Instrument()  # numbers that an instrument may get later leave the digest as it is

@@ -143,7 +143,7 @@ def expose(family: Family, key: jax.Array, clean: Clean) -> Images:
         part = BACKGROUND + BACKGROUND_SPREAD * jax.random.truncated_normal(
             keys[1], (LEAST_BACKGROUND - BACKGROUND) / BACKGROUND_SPREAD, jnp.inf, dtype=dtype
         )
-        visible = jnp.outer(_kept(keys[2], r.kx_points, r.crop, dtype), _kept(keys[3], r.energy_points, r.crop, dtype))
+        visible = jnp.outer(kept(keys[2], r.kx_points, r.crop, dtype), kept(keys[3], r.energy_points, r.crop, dtype))
         dead = jax.random.uniform(keys[4], (), dtype, 0.0, r.dead)
         mask = visible * (jax.random.uniform(keys[5], visible.shape, dtype) >= dead)
         bright = jnp.sum(mask * c.signal) / mask.sum()
@@ -161,7 +161,7 @@ def mean_counts(counts: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.maximum((counts * mask).sum(axis=(-2, -1)), 1.0) / jnp.maximum(mask.sum(axis=(-2, -1)), 1.0)
 
 
-def _kept(key: jax.Array, count: int, least: float, dtype) -> jax.Array:
+def kept(key: jax.Array, count: int, least: float, dtype) -> jax.Array:
     """1 inside a random window of at least that part of an axis."""
     first, second = jax.random.split(key)
     length = jnp.round(jax.random.uniform(first, (), dtype, least, 1.0) * count)
