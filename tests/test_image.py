@@ -246,6 +246,8 @@ def test_background_and_gain(square):
     )  # fmt: skip
     step = image(step=7.0, step_energy=-1.0, step_fwhm=0.2) - plain
     assert step[0, 0] == pytest.approx(7) and abs(step[0, -1]) < 1e-6 and step[0, 15] == pytest.approx(3.5)
+    slope = 1 + 0.2 * KX[:, None]  # the detector counts the background too
+    np.testing.assert_allclose(image(background=3.0, detector_slope=0.2), slope * (plain + 3.0), rtol=1e-12)
     shirley = image(shirley=0.2) - plain
     above = np.array([np.trapezoid(plain[:, i:], ENERGY[i:], axis=1) for i in range(ENERGY.size)]).T
     half_pixel = 0.5 * plain[:, -1:] * (ENERGY[1] - ENERGY[0])
@@ -297,7 +299,7 @@ def test_gradient_of_an_image(method, matrix_elements):
         temperature=900.0, eta=0.25, eta_linear=0.05, eta_quadratic=0.01, eta_momentum=0.1, fwhm_energy=0.2,
         fwhm_momentum=0.15, background=1.0, background_linear=0.5, background_quadratic=0.1, shirley=0.1, step=2.0,
         step_energy=-1.0, amplitude_s=1.2, amplitude_lower=0.7, amplitude_excited=0.8, matrix_elements=matrix_elements, polarisation=(1, 0.2j, 0.5),
-        gain=3000.0 if matrix_elements == "plane_wave" else 10.0,
+        gain=3000.0 if matrix_elements == "plane_wave" else 10.0, detector_slope=0.02,
     )  # fmt: skip
     axes = {"angle": np.linspace(-8, 9, 9), "energy": np.linspace(-3, 0.5, 8)}
     model = tight_binding(atoms, table, spin_orbit=False)

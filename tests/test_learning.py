@@ -37,7 +37,7 @@ from bandjax.learning.closed_loop import (
     problem_of,
     residual_test,
 )
-from bandjax.learning.family import Ranges, buried_sige, physical, standardised
+from bandjax.learning.family import COUNTED, EXPOSURE, Ranges, buried_sige, physical, standardised
 from bandjax.learning.images import Clean, Images, draw_clean, draw_images, expose, mean_counts
 from bandjax.learning.job import make_step
 from bandjax.learning.mixture import Mixture, log_prob, mixture_of, moments, parameter_count, sample
@@ -108,9 +108,11 @@ def test_exposures_follow_the_key_and_the_step():
 
 def test_a_latent_is_its_numbers():
     values = jnp.array([[p.value + 0.3 * p.sigma for _, p in FAMILY.parameters]])
-    z = standardised(FAMILY, values, jnp.array([2e5]), jnp.array([1.5]), jnp.array([20.0]))
-    assert np.allclose(z[0, :-2], 0.3)
-    assert np.allclose(physical(FAMILY, z, jnp.array([20.0]))[0], [*values[0], 2e5, 1.5])
+    exposure = {"gain": 2e5, "background": 1.5, "background_linear": 0.4, "detector_slope": -0.07}
+    z = standardised(FAMILY, values, {n: jnp.array([v]) for n, v in exposure.items()}, jnp.array([20.0]))
+    assert FAMILY.names[-4:] == tuple(exposure) and np.allclose(z[0, :-4], 0.3)
+    assert np.allclose(z[0, -3:], [(1.5 / 20 - 0.08) / 0.03, (0.4 / 20 - 0.03) / 0.015, -0.7], rtol=1e-5)
+    assert np.allclose(physical(FAMILY, z, jnp.array([20.0]))[0], [*values[0], *exposure.values()])
 
 
 @pytest.mark.slow
@@ -307,7 +309,7 @@ def test_a_cache_whose_making_was_killed_is_made(tmp_path, monkeypatch):
     import bandjax.learning.cache as cache
 
     monkeypatch.setattr(cache, "draw_clean", lambda family, key, count: made_up(count))
-    mark = {"family": FAMILY.name, "fingerprint": FAMILY.fingerprint, "seed": 4, "blocks": 0}
+    mark = {"family": FAMILY.name, "fingerprint": FAMILY.signals_fingerprint, "seed": 4, "blocks": 0}
     zarr.open_group(tmp_path / "killed", mode="a").attrs.update(mark)  # what comes first
     assert open_cache(FAMILY, tmp_path / "killed", 128, seed=4, quiet=True).signal.shape == (128, 24, 48)
     zarr.open_group(tmp_path / "foreign", mode="a").create_array("energy", shape=(3,), dtype="float32")
@@ -385,9 +387,48 @@ def test_finer_maps_are_added_up_and_dead_pixels_stay_dead(images):
     image = as_map(images).fillna(1.0)
     fine = image.interp(energy=np.linspace(*image.energy.values[[0, -1]], 96)).round()
     fine[3, 10] = np.nan
-    view = as_seen(check_image(fine, FAMILY, SMALL), FAMILY)
+    view, share = as_seen(check_image(fine, FAMILY, SMALL), FAMILY)
+    assert share == 2
     assert view.counts.shape == (24, 48) and float(view.mask.sum()) == 24 * 48 - 1 and view.mask[3, 5] == 0
     assert float(view.counts.sum()) == pytest.approx(float(fine.sum()) - float(fine[3, 11]))
+
+
+def test_brighter_maps_are_thinned():
+    rng = np.random.default_rng(2)
+    axes = {"kx": np.linspace(-0.7, 0.7, 24), "energy": np.linspace(-5.5, 0.3, 48)}
+    image = xr.DataArray(rng.poisson(400.0, (24, 48)) * 1.0, dims=tuple(axes), coords=axes, attrs={"photon_energy": 100.0, "fwhm_energy": 0.1})  # fmt: skip
+    view, share = as_seen(check_image(image, FAMILY, SMALL), FAMILY, seed=1)
+    assert share == pytest.approx(0.25, rel=0.01)
+    kept = np.asarray(view.counts)
+    assert kept.mean() == pytest.approx(100, abs=4 * 10 / np.sqrt(kept.size))
+    assert kept.var() == pytest.approx(100, rel=4 * np.sqrt(2 / kept.size))  # still Poisson
+    assert (np.asarray(as_seen(check_image(image, FAMILY, SMALL), FAMILY, seed=1)[0].counts) == kept).all()
+
+
+def test_the_form_of_a_misfit_is_told():
+    rng = np.random.default_rng(3)
+    mean = 30 * np.exp(-0.5 * ((np.arange(48) - 20) / 6) ** 2) * np.ones((24, 1)) + 3
+    slanted = mean + 0.15 * np.arange(48) * np.linspace(0.2, 1.8, 24)[:, None]
+    column, stripe, band = np.ones((24, 1)), np.ones(48), np.ones((24, 48))
+    column[5:9], stripe[30:33] = 0.3, 1.6
+    band[np.arange(24), np.arange(24) + 10] = 2.0
+    for made, told in (
+        (slanted, "A smooth background would explain"), (mean * column, "The sensitivity of single rows"), (mean * stripe, "The sensitivity of single rows"),
+        (slanted * stripe, "A smooth background with"), (mean * band, "it lies in the bands"),
+    ):  # fmt: skip
+        maps = {
+            n: xr.DataArray(x, dims=("kx", "energy")) for n, x in (("data", rng.poisson(made) * 1.0), ("model", mean))
+        }
+        misfit, words = residual_test(SimpleNamespace(maps={"map": SimpleNamespace(**maps)}, names=()))
+        assert misfit > 4 and told in words[-1], (told, words)
+
+
+def test_pixels_without_counts_are_left_out_of_the_tests():
+    rng = np.random.default_rng(4)
+    mean = np.full((24, 48), 5.0)
+    mean[:, 30:] = 1e-3
+    found = np.array([misfits(rng.poisson(mean).astype(float), mean, 0) for _ in range(40)])
+    assert np.abs(found.mean(axis=0)).max() < 4 / np.sqrt(40)
 
 
 def test_misfits_are_of_order_one_for_noise_and_large_for_structure():
@@ -409,7 +450,7 @@ def test_a_guess_is_of_the_pixels_of_the_map(reverse, images):
     fine = xr.concat([(image * f).assign_coords(energy=image.energy + s * step / 4) for f, s in ((0.4, -1), (0.6, 1))], "energy").sortby("energy")  # fmt: skip
     whole, half = (guess_of(check_image(d.assign_attrs(image.attrs), FAMILY, SMALL), reverse) for d in (image, fine))
     for name in FAMILY.names:
-        factor = 0.5 if name in ("gain", "background") else 1.0
+        factor = 0.5 if name in COUNTED else 1.0
         # the middles of the pairs are the energies only to float32
         assert half.values[name] == pytest.approx(factor * whole.values[name], rel=1e-3)
         assert half.errors[name] == pytest.approx(factor * whole.errors[name], rel=1e-2)
@@ -418,13 +459,13 @@ def test_a_guess_is_of_the_pixels_of_the_map(reverse, images):
 
 def fitted(ends: list[dict], costs: list[float], errors: dict | None = None, converged: bool = True) -> SimpleNamespace:
     """What the verdict reads of a fit."""
-    error = {n: 0.1 * p.sigma for n, p in FAMILY.parameters} | {"gain": 1.0, "background": 1.0} | (errors or {})
+    error = {n: 0.1 * p.sigma for n, p in FAMILY.parameters} | dict.fromkeys(EXPOSURE, 1.0) | (errors or {})
     return SimpleNamespace(start_ends=ends, start_costs=costs, errors=error, converged=converged)
 
 
 def test_verdicts():
-    middle = {n: p.value for n, p in FAMILY.parameters} | {"gain": 1e5, "background": 1.0}
-    guess = SimpleNamespace(outside=0.5)
+    middle = {n: p.value for n, p in FAMILY.parameters} | dict.fromkeys(EXPOSURE, 1.0)
+    guess = SimpleNamespace(outside=0.5, seen=30.0)
     sigma = 0.1 * dict(FAMILY.parameters)["fraction"].sigma  # the error of the fraction
     for apart, above, count, verdict in (
         (5.0, 2.0, 2, "ambiguous"), (5.0, 4.0, 2, "accepted"), (2.0, 2.0, 2, "accepted"), (0.5, 2.0, 1, "accepted"),
@@ -440,6 +481,14 @@ def test_verdicts():
     )  # fmt: skip
     open_end = fitted([middle], [100.0], converged=False)
     assert judge(open_end, FAMILY, guess, 1.0, [], ((0.0, middle),))[0] == "unfinished"
+    # a misfit of 1152 of −log L, and a descent that gains 300 or 200 in its last eight trials
+    counts = {n: xr.DataArray(x) for n, x in (("data", np.full((24, 48), 3.0)), ("model", np.ones((24, 48))))}
+    for gained, verdict in ((500.0, "unfinished"), (300.0, "rejected")):
+        open_end.history, open_end.maps = (
+            [{"cost": 5000.0 - gained * i / 8} for i in range(20)],
+            {"map": SimpleNamespace(**counts)},
+        )
+        assert judge(open_end, FAMILY, guess, 50.0, [], ((0.0, middle),))[0] == verdict
 
 
 def test_the_table_of_an_inversion_gives_the_priors_of_its_fit():
@@ -456,7 +505,7 @@ def test_the_table_of_an_inversion_gives_the_priors_of_its_fit():
 
 
 def test_an_unknown_error_is_null_in_json():
-    guess = Guess(Mixture(*3 * (jnp.zeros(1),)), {}, {}, 0.5, 30.0, ())
+    guess = Guess(Mixture(*3 * (jnp.zeros(1),)), {}, {}, 0.5, 30.0, 30.0, ())
     found = Inversion("accepted", [], {"lower": 1.0}, {"lower": np.nan, "upper": 0.5}, guess, 0.0, (), None, {})
     assert json.loads(json.dumps(as_dictionary(found), allow_nan=False))["errors"] == {"lower": None, "upper": 0.5}
 
@@ -474,10 +523,11 @@ def test_maps_that_hold_no_counts_are_named():
 
 
 def test_what_is_not_measured_is_named():
-    guess = SimpleNamespace(outside=1.5)
+    guess = SimpleNamespace(outside=1.5, seen=1.0)
     prior = {n: p.sigma for n, p in FAMILY.parameters}
     told = lambda errors: " ".join(judge(fitted([], [], errors), FAMILY, guess, 0.0, [], ())[1])  # noqa: E731
     assert "does not measure interface: what is given" in told({"interface": 0.95 * prior["interface"]})
+    assert "sees 1; its posterior" in told({})
     assert "does not measure lower: what is given" in told({"lower": np.inf})
     assert "does not measure" not in told({"lower": np.nan})  # on its bound, which is no prior
     assert "the posterior is the prior" in told({n: prior[n] for n in FAMILY.sample_names})

@@ -69,7 +69,7 @@ class Problem:
         likelihood: Noise, of the map or of each map by name.
         known: Priors on numbers that follow from the model (of the first map).
         weights: Smooth free weights and background, projected out (of a crystal with "free" matrix elements, of a
-            stack on top of its own); None: the instrument's own gain and background.
+            stack on top of its own); None: the instrument's own gain, background and detector slope.
         broadening: Extra energy widths (FWHM, eV) of the coarse stages, from wide to narrow; 0 is added at the end.
         held_out: Part of the pixels kept out of the fit, in blocks, to score the model on.
         block: Pixels along each side of such a block, and of the blocks of the bootstrap.

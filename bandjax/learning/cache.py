@@ -36,7 +36,7 @@ def open_cache(family: Family | CrystalFamily, path: str | Path, count: int, *, 
     """
     r = family.ranges
     shapes = ((len(family.drawn),), family.signal_shape, (r.kx_points,), (r.energy_points,), (), ())
-    mark = {"family": family.name, "fingerprint": family.fingerprint, "seed": seed}
+    mark = {"family": family.name, "fingerprint": family.signals_fingerprint, "seed": seed}
 
     def draw(key: jax.Array, block: int) -> Clean:
         return draw_crystals(family, key, BLOCK) if isinstance(family, CrystalFamily) else draw_clean(family, key, BLOCK)

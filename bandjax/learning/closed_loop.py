@@ -3,10 +3,10 @@
 The network only says where to start and how sure it is; every number of the answer, its error and the verdict come from
 the exact model. The verdict is "rejected" where the refined model misses the image by more than its noise, "ambiguous"
 where a second, different explanation is about as good, "unfinished" where the descent has not converged, else "accepted".
+An unconverged descent that at its last pace would still explain the image is "unfinished", not "rejected".
 """
 
 import dataclasses
-import math
 import time
 from typing import Any
 
@@ -20,10 +20,10 @@ from bandjax.inference.descent import Progress
 from bandjax.inference.likelihood import SMALLEST_MEAN
 from bandjax.inference.uncertainty import residual_tests
 from bandjax.learning.cache import single_precision
-from bandjax.learning.family import EXPOSURE, Family, exposure_parameters, physical
+from bandjax.learning.family import COUNTED, Family, exposure_parameters, physical
 from bandjax.learning.images import mean_counts
 from bandjax.learning.mixture import Mixture, moments, sample
-from bandjax.learning.observe import as_seen, bins, check_image
+from bandjax.learning.observe import as_seen, check_image
 from bandjax.learning.weights import Reverse, load_reverse
 
 SAMPLES = 4  # draws from the posterior that are candidates for a start beside the means of its components
@@ -31,6 +31,9 @@ MISFIT = 4.0  # standard deviations by which χ² or a neighbour correlation may
 AMBIGUOUS = 3.0  # −log posterior by which a second explanation may be worse: odds of 1 to 20
 DIFFERENT = 4.0  # standard errors by which it must differ in a number of the sample
 OUTSIDE = 0.995  # quantile of the distances in the family beyond which an image is called unlike the training
+FEWER = 0.8  # part of the fewest trained counts below which an image is said to have too few
+PACE, AHEAD = 8, 5.0  # an unconverged descent is not judged if five times what its last eight trials gained would do
+SMOOTH = 3  # degree of the polynomials that stand for a background in what is said of a misfit
 PRIOR_ONLY = 0.9  # part of the prior's width above which a number is not measured
 
 
@@ -44,6 +47,7 @@ class Guess:
         outside: Distance of the image's pooled features from those of the family, in units of the 99.5 % quantile there;
             above 1 the image is unlike what was trained on.
         level: Mean counts a pixel.
+        seen: Those that the network saw, pixels of a fine map being added up and counts beyond its range thinned.
         candidates: Points to start from, physical, by name.
     """
 
@@ -52,6 +56,7 @@ class Guess:
     errors: dict[str, float]
     outside: float
     level: float
+    seen: float
     candidates: tuple[dict[str, float], ...]
 
 
@@ -121,15 +126,14 @@ def invert(
 def guess_of(image: xr.DataArray, reverse: Reverse, *, seed: int = 0) -> Guess:
     """The network's posterior of a checked map, and points to start from."""
     with single_precision():
-        view = as_seen(image, reverse.family)
+        view, share = as_seen(image, reverse.family, seed=seed)
         posterior, features = _apply(reverse.network, view)
         mean, covariance = moments(posterior)
         order = np.argsort(-np.asarray(posterior.log_weight))
         latents = jnp.concatenate([posterior.mean[order], sample(posterior, jax.random.key(seed), SAMPLES)])
         level = float(mean_counts(view.counts, view.mask))
-        # the network saw counts of several pixels added up; the fit takes the pixels as they are
-        added = math.prod(bins(image, reverse.family).values())
-        scale = np.where(np.isin(reverse.family.names, EXPOSURE), 1 / added, 1.0)
+        # the network saw counts of several pixels added up, or a part of them; the fit takes the pixels as they are
+        scale = np.where(np.isin(reverse.family.names, COUNTED), 1 / share, 1.0)
         points = np.asarray(physical(reverse.family, latents, jnp.float32(level)), float) * scale
         centre = np.asarray(physical(reverse.family, mean, jnp.float32(level)), float) * scale
         slope = np.asarray(jax.jacfwd(lambda z: physical(reverse.family, z, jnp.float32(level)))(mean), float)
@@ -139,7 +143,7 @@ def guess_of(image: xr.DataArray, reverse: Reverse, *, seed: int = 0) -> Guess:
     limit = float(np.interp(OUTSIDE, np.linspace(0, 1, reverse.distances.size), reverse.distances))
     named = lambda x: dict(zip(reverse.family.names, map(float, x), strict=True))  # noqa: E731
     return Guess(
-        posterior, named(centre), named(sigma), distance / limit, float(np.nanmean(image.values)),
+        posterior, named(centre), named(sigma), distance / limit, float(np.nanmean(image.values)), level,
         tuple(named(p) for p in points),
     )  # fmt: skip
 
@@ -157,8 +161,8 @@ def problem_of(image: xr.DataArray, family: Family, level: float) -> Problem:
 
 
 def residual_test(result: FitResult) -> tuple[float, list[str]]:
-    """By how many standard deviations the worst of χ² and the neighbours' correlations exceeds noise, and what else
-    says that the image is not one of counts that the model makes."""
+    """By how many standard deviations the worst of χ² and the neighbours' correlations exceeds noise, and sentences: of
+    what form the misfit is, and what else says that the image is not one of counts that the model makes."""
     found = result.maps["map"]
     tests = misfits(found.data.values, found.model.values, len(result.names))
     named = dict(
@@ -169,8 +173,10 @@ def residual_test(result: FitResult) -> tuple[float, list[str]]:
         for name, value in named.items()
         if value > MISFIT
     ]
+    if max(tests) > MISFIT:
+        words.append(_form_of(found.data.values, found.model.values, len(result.names)))
     fitted = np.isfinite(found.data.values)
-    if tests[0] < -MISFIT and found.model.values[fitted].min() >= SMALLEST_MEAN:
+    if tests[0] < -MISFIT:
         words.append(f"χ² is {-tests[0]:.1f} standard deviations below that of noise: the errors are too large.")
     if (found.data.values[fitted] % 1 != 0).any():
         words.append(
@@ -182,19 +188,52 @@ def residual_test(result: FitResult) -> tuple[float, list[str]]:
 def misfits(data: np.ndarray, model: np.ndarray, parameters: int) -> tuple[float, ...]:
     """Excess of Pearson's χ² and of the correlations of neighbours along each axis, in standard deviations of noise.
 
-    The variance of χ² of Poisson counts is Σ (2 + 1/μ), that of a correlation one over the number of pixels.
+    The variance of χ² of Poisson counts is Σ (2 + 1/μ), that of a correlation one over the number of pairs. Pixels whose
+    mean is so small that the likelihood no longer is Poisson's (`SMALLEST_MEAN`) are left out.
 
     Args:
         data: Counts, NaN where a pixel is not fitted.
         model: Mean counts.
         parameters: How many were fitted.
     """
-    fitted, mean = np.isfinite(data), np.maximum(model, SMALLEST_MEAN)
+    mean = np.maximum(model, SMALLEST_MEAN)
+    fitted = np.isfinite(data) & (model > SMALLEST_MEAN)
+    if fitted.sum() <= parameters:
+        return (0.0,) * (1 + data.ndim)
     residual = np.where(fitted, data - mean, 0.0) / np.sqrt(mean)
     tests = residual_tests(residual, fitted, np.zeros_like(fitted), parameters, residual)
     excess = (residual**2).sum() - (fitted.sum() - parameters)
     chi2 = float(excess / np.sqrt((2 + 1 / mean[fitted]).sum()))
-    return (chi2, *(c * float(np.sqrt(fitted.sum())) for c in tests.correlation))
+    pairs = [(np.delete(fitted, 0, axis) & np.delete(fitted, -1, axis)).sum() for axis in range(data.ndim)]
+    return (chi2, *(c * float(np.sqrt(n)) for c, n in zip(tests.correlation, pairs, strict=True)))
+
+
+def _form_of(data: np.ndarray, model: np.ndarray, parameters: int) -> str:
+    """Whether another detector or background would explain a misfit: a sentence.
+
+    The detector: a sensitivity of every row and every column, μ_ij (1 + a_i + b_j). The background: cubic polynomials of
+    k and E. Both are fitted to the residual by least squares, and the tests are made again.
+    """
+    mean = np.maximum(model, SMALLEST_MEAN)
+    fitted = np.isfinite(data) & (model > SMALLEST_MEAN)
+    rows, columns = data.shape
+    k, e = np.linspace(-1, 1, rows)[:, None], np.linspace(-1, 1, columns)[None, :]
+    smooth = [np.broadcast_to(k**i * e**j, data.shape) for i in range(SMOOTH + 1) for j in range(SMOOTH + 1 - i)]
+    each = [mean * (np.arange(rows) == i)[:, None] for i in range(rows)]
+    each += [mean * (np.arange(columns) == j)[None, :] for j in range(columns)]
+    for design, told in (
+        (smooth, "A smooth background would explain the misfit"),
+        (each, "The sensitivity of single rows and columns of the detector would explain the misfit"),
+        (smooth + each, "A smooth background with the sensitivity of single rows and columns of the detector would explain the misfit"),
+    ):  # fmt: skip
+        matrix = np.stack([(d / np.sqrt(mean))[fitted] for d in design], axis=-1)
+        residual = ((data - mean) / np.sqrt(mean))[fitted]
+        found, _, rank, _ = np.linalg.lstsq(matrix, residual, rcond=None)
+        better = mean.copy()
+        better[fitted] += (matrix @ found) * np.sqrt(mean[fitted])
+        if max(misfits(data, np.maximum(better, SMALLEST_MEAN), parameters + int(rank))) <= MISFIT:
+            return f"{told}: the stack may still be right, but its errors leave that out."
+    return "Neither a smooth background nor the sensitivity of the detector's rows and columns explains the misfit: it lies in the bands."
 
 
 def explanations_of(result: FitResult) -> tuple[tuple[float, dict[str, float]], ...]:
@@ -224,6 +263,11 @@ def judge(
             f"The image is unlike those that the network was trained on ({guess.outside:.1f} times the distance that "
             f"{1 - OUTSIDE:.1%} of them exceed); its posterior is not to be trusted."
         )
+    if guess.seen < FEWER * family.ranges.counts[0]:
+        report.append(
+            f"The network was trained on {family.ranges.counts[0]:g} to {family.ranges.counts[1]:g} counts a pixel, but "
+            f"sees {guess.seen:.2g}; its posterior is not to be trusted."
+        )
     sigma = {name: p.sigma for name, p in family.parameters}
     # of a number on its bound, whose error is NaN, the fit's own report speaks
     blind = [n for n in family.sample_names if result.errors[n] >= PRIOR_ONLY * sigma[n]]
@@ -233,7 +277,7 @@ def judge(
         report.append(f"The image does not measure {', '.join(blind)}: what is given for them is the prior.")
     report = [*words, *report]
     others = [e for e in explanations[1:] if e[0] < AMBIGUOUS and _apart(result, e[1], explanations[0][1], family.sample_names) > DIFFERENT]  # fmt: skip
-    if misfit > MISFIT:
+    if misfit > MISFIT and (result.converged or not _descending(result)):
         return "rejected", [f"Rejected: no stack of family {family.name!r} makes this image.", *report]
     if not result.converged:
         return "unfinished", ["Unfinished: the refinement has not converged; give more `max_steps` or `starts`.", *report]  # fmt: skip
@@ -241,6 +285,15 @@ def judge(
         told = ", ".join(f"{n} = {explanations[0][1][n]:.4g} or {others[0][1][n]:.4g}" for n in family.sample_names)
         return "ambiguous", [f"Ambiguous: two explanations within {others[0][0]:.2g} of −log posterior: {told}.", *report]  # fmt: skip
     return "accepted", [f"Accepted: the residual is noise ({misfit:+.1f} standard deviations at most).", *report]
+
+
+def _descending(result: FitResult) -> bool:
+    """Whether an unconverged descent, at the pace of its last trials, could still explain what it misses."""
+    costs = [entry["cost"] for entry in result.history[-PACE - 1 :]]
+    found = result.maps["map"]
+    mean = np.maximum(found.model.values, SMALLEST_MEAN)
+    missed = np.nansum((found.data.values - mean) ** 2 / mean - 1) / 2  # of −log L
+    return len(costs) > 1 and AHEAD * (costs[0] - costs[-1]) > missed
 
 
 def as_dictionary(found: Inversion) -> dict[str, Any]:

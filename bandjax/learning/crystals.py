@@ -17,7 +17,9 @@ them levels, in ascending order, and their weights change linearly, so that aver
 import dataclasses
 import functools
 import hashlib
+import math
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +43,7 @@ from bandjax.photoemission.resolution import fermi_dirac, gaussian_matrix
 from bandjax.spectrum.lorentzians import lorentzian
 from bandjax.units import FWHM_PER_SIGMA
 
-VERSION = 1  # of what the latent means and how images are drawn
+VERSION, SIGNALS_VERSION = 1, 1  # of how images are drawn, and of what their signals mean
 SIGNALS = 3  # even, odd, k_z average
 LEVELS = 10  # of 20: the eight valence bands and the lowest conduction band
 DENSE, DENSE_CELLS, GROWING = 0.16, 8, (1.0, 1.7, 2.9, 4.9)  # 1/Å; cells there; relative sizes of those on either side
@@ -49,6 +51,13 @@ ALIGNMENT = 0.02  # σ of the error of the k axis, 1/Å: a tenth of a degree at 
 FINER = 6  # cells between two knots
 WAVES = (5, 4)  # cosines along k and E of a smooth weight
 ROUGH = 0.6  # σ of log weight from place to place
+PLANE: dict[str, Any] = {  # of the network that reads these images; see `Shape`
+    "rows": 40, "columns": 68, "reach_k": (-1.7, 1.7), "reach_energy": (-8.6, 0.0),
+    "typical": (
+        (-1.1, 0.3), (1.1, 0.3), (-7.0, 0.6), (-0.6, 0.4), (5.7, 1.3), (600.0, 30.0), (0.105, 0.026), (0.055, 0.005),
+        (0.083, 0.007), (math.log(3500.0), 0.2),
+    ),
+}  # fmt: skip
 TYPICAL = {"odd": (0.0, 0.6), "average": (-0.5, 0.8), "diffuse": (-0.5, 0.8), "flat": (-1.5, 0.8)}  # log of parts, mean and σ
 
 
@@ -124,17 +133,26 @@ class CrystalFamily:
         return (SIGNALS, self.ranges.kx_points, self.ranges.energy_points)
 
     @property
+    def _set_by_hand(self) -> dict[str, Any]:
+        plain = Instrument()
+        found = {f.name: getattr(self.instrument, f.name) for f in dataclasses.fields(plain)}
+        return {n: v for n, v in found.items() if v != getattr(plain, n)}
+
+    @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits of everything that makes a latent mean the same."""
-        plain = Instrument()
-        set_by_hand = {
-            f.name: getattr(self.instrument, f.name)
-            for f in dataclasses.fields(plain)
-            if getattr(self.instrument, f.name) != getattr(plain, f.name)
-        }
-        drawing = (DENSE, DENSE_CELLS, GROWING, FINER, ALIGNMENT, WAVES, ROUGH, TYPICAL, LEVELS)
-        content = (VERSION, self.name, self.source, self.parameters, set_by_hand, self.ranges, drawing)
-        return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
+        return _digest(VERSION, self.signals_fingerprint, WAVES, ROUGH, TYPICAL, self.ranges)
+
+    @property
+    def signals_fingerprint(self) -> str:
+        """The same of what makes kept signals the same: exposure, crop and noise are drawn at every use."""
+        r = dataclasses.replace(self.ranges, counts=(1.0, 1.0), crop=1.0, dead=0.0)
+        drawing = (DENSE, DENSE_CELLS, GROWING, FINER, ALIGNMENT, LEVELS)
+        return _digest(SIGNALS_VERSION, self.name, self.source, self.parameters, self._set_by_hand, r, drawing)
+
+
+def _digest(*content: Any) -> str:
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
 
 
 @functools.cache

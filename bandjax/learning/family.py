@@ -4,14 +4,16 @@ The *latent* of an image is what the network infers: the numbers of the stack, t
 gain and background. It is standardised to order one. For a number x with prior x0 ± σ, z = (x − x0)/σ. How many counts an
 image has is no property of a sample, so gain and background are counted in units of the image's own mean counts n̄:
 
-    z_gain = log(gain · b/n̄)/0.4,     z_background = (background/n̄ − 0.08)/0.03,     b: mean signal of the central stack.
+    z_gain = log(gain · b/n̄)/0.4,     z_background = (background/n̄ − 0.08)/0.03,     b: mean signal of the central stack,
+
+and likewise the background that grows with the binding energy (0.03 ± 0.015 per eV). The detector's slope is a plain number (±0.1 Å).
 """
 
 import dataclasses
 import functools
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +25,28 @@ from bandjax.inference.problem import ModelOf
 from bandjax.materials import load_parameters
 from bandjax.photoemission import QUANTITIES, Instrument
 
-VERSION = 1  # of what the latent means and how images are drawn; a change makes old weights and caches unusable
+VERSION = 2  # of what the latent means and how images are exposed; a change makes old weights unusable
+SIGNALS_VERSION = 1  # of how signals are drawn; a change makes old caches unusable
 GAIN_SPREAD = 0.4  # σ of log(gain · b/n̄): stacks and crops are brighter or darker by that
-BACKGROUND, BACKGROUND_SPREAD, LEAST_BACKGROUND = 0.08, 0.03, 0.01  # in units of the mean counts
-EXPOSURE = ("gain", "background")
+
+
+class Nuisance(NamedTuple):
+    """Prior of a number of the exposure, in units of the mean counts where it is counted."""
+
+    centre: float
+    spread: float
+    least: float
+    unit: str
+
+
+NUISANCES = {
+    "background": Nuisance(0.08, 0.03, 0.01, "counts"),
+    "background_linear": Nuisance(0.03, 0.015, 0.0, "counts/eV"),
+    "detector_slope": Nuisance(0.0, 0.1, -0.5, "Å"),
+}
+LEAST_SIGNAL = 0.2  # part of the counts that is signal at least
+EXPOSURE = ("gain", *NUISANCES)  # the end of every latent
+COUNTED = ("gain", "background", "background_linear")  # those that grow with the counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,16 +131,23 @@ class Family:
         return (self.ranges.kx_points, self.ranges.energy_points)
 
     @property
+    def _set_by_hand(self) -> dict[str, Any]:
+        """Numbers of the instrument that are not the defaults; those that it may get later leave a digest as it is."""
+        plain = Instrument()
+        found = {f.name: getattr(self.instrument, f.name) for f in dataclasses.fields(plain)}
+        return {n: v for n, v in found.items() if v != getattr(plain, n)}
+
+    @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits of everything that makes a latent mean the same."""
-        plain = Instrument()  # numbers that an instrument may get later leave the digest as it is
-        set_by_hand = {
-            f.name: getattr(self.instrument, f.name)
-            for f in dataclasses.fields(plain)
-            if getattr(self.instrument, f.name) != getattr(plain, f.name)
-        }
-        content = (VERSION, self.name, self.source, self.parameters, set_by_hand, self.ranges, self.brightness)
-        return hashlib.sha256(repr((*content, self.method, self.names)).encode()).hexdigest()[:16]
+        content = (VERSION, self.name, self.source, self.parameters, self._set_by_hand, self.ranges, self.brightness)
+        return _digest((*content, self.method, self.names, sorted(NUISANCES.items()), GAIN_SPREAD))
+
+    @property
+    def signals_fingerprint(self) -> str:
+        """Sixteen hexadecimal digits of everything that signals depend on, the exposure left out."""
+        made = {n: v for n, v in dataclasses.asdict(self.ranges).items() if n not in ("counts", "crop", "dead")}
+        return _digest((SIGNALS_VERSION, self.name, self.source, self.parameters, self._set_by_hand, made, self.method))
 
 
 @functools.cache
@@ -176,7 +203,13 @@ def _stack_of(layers: int) -> ModelOf:
     return model_of
 
 
-FAMILIES = {"buried_sige": buried_sige}
+def _zincblende():
+    from bandjax.learning.crystals import zincblende_family
+
+    return zincblende_family()
+
+
+FAMILIES = {"buried_sige": buried_sige, "zincblende": _zincblende}
 
 
 def draw_values(family: Family, key: jax.Array, dtype) -> jax.Array:
@@ -188,35 +221,40 @@ def draw_values(family: Family, key: jax.Array, dtype) -> jax.Array:
     return centre + sigma * normal
 
 
-def standardised(family: Family, values: jax.Array, gain: jax.Array, background: jax.Array, level: jax.Array) -> jax.Array:  # fmt: skip
+def standardised(family: Family, values: jax.Array, exposure: Mapping[str, jax.Array], level: jax.Array) -> jax.Array:
     """The latent of physical numbers.
 
     Args:
         family: Supplies priors.
         values: What is drawn, (…, drawn).
-        gain, background: In counts per 1/eV and counts, (…,).
+        exposure: The numbers of `EXPOSURE`, each (…,).
         level: Mean counts of the image's visible pixels, (…,).
     """
     centre, sigma = _prior(family, values.dtype)
-    z_gain = jnp.log(gain * family.brightness / level) / GAIN_SPREAD
-    z_background = (background / level - BACKGROUND) / BACKGROUND_SPREAD
-    return jnp.concatenate([(values - centre) / sigma, z_gain[..., None], z_background[..., None]], axis=-1)
+    z = [jnp.log(exposure["gain"] * family.brightness / level) / GAIN_SPREAD]
+    z += [(exposure[n] / (level if n in COUNTED else 1.0) - q.centre) / q.spread for n, q in NUISANCES.items()]
+    return jnp.concatenate([(values - centre) / sigma, jnp.stack(z, axis=-1)], axis=-1)
 
 
 def physical(family: Family, latent: jax.Array, level: jax.Array) -> jax.Array:
     """Physical numbers of a latent, in the order of `family.names`, (…, latent); bounds are not looked at."""
     centre, sigma = _prior(family, latent.dtype)
-    gain = jnp.exp(GAIN_SPREAD * latent[..., -2]) * level / family.brightness
-    background = level * (BACKGROUND + BACKGROUND_SPREAD * latent[..., -1])
-    return jnp.concatenate([centre + sigma * latent[..., :-2], gain[..., None], background[..., None]], axis=-1)
+    count = len(family.drawn)
+    found = [jnp.exp(GAIN_SPREAD * latent[..., count]) * level / family.brightness]
+    for i, (name, q) in enumerate(NUISANCES.items(), count + 1):
+        found.append((q.centre + q.spread * latent[..., i]) * (level if name in COUNTED else 1.0))
+    return jnp.concatenate([centre + sigma * latent[..., :count], jnp.stack(found, axis=-1)], axis=-1)
 
 
 def exposure_parameters(level: float, brightness: float) -> dict[str, Parameter]:
-    """Gain (without a prior) and background of an image with that mean count, for a fit."""
-    background = Parameter(
-        BACKGROUND * level, LEAST_BACKGROUND * level / 10, float("inf"), sigma=BACKGROUND_SPREAD * level, unit="counts"
-    )
-    return {"gain": Parameter(level / brightness, 0.0, unit="counts"), "background": background}
+    """Gain (without a prior), backgrounds and detector slope of an image with that mean count, for a fit."""
+    found = {"gain": Parameter(level / brightness, 0.0, unit="counts")}
+    for name, q in NUISANCES.items():
+        unit = level if name in COUNTED else 1.0
+        lower = unit * (q.least / 10 if q.least >= 0 else q.least)
+        upper = float("inf") if q.least >= 0 else -q.least
+        found[name] = Parameter(q.centre * unit, lower, upper, sigma=q.spread * unit, unit=q.unit)
+    return found
 
 
 def _prior(family: Family, dtype) -> tuple[jax.Array, jax.Array]:
@@ -226,3 +264,7 @@ def _prior(family: Family, dtype) -> tuple[jax.Array, jax.Array]:
 
 def _centre(parameter: Parameter) -> float:
     return parameter.value if parameter.prior is None else parameter.prior
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:16]

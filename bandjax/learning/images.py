@@ -17,9 +17,9 @@ from bandjax.devices import cache_budget, map_chunks
 from bandjax.hamiltonian import find_layers
 from bandjax.inference.problem import model_values
 from bandjax.learning.family import (
-    BACKGROUND,
-    BACKGROUND_SPREAD,
-    LEAST_BACKGROUND,
+    COUNTED,
+    LEAST_SIGNAL,
+    NUISANCES,
     Family,
     draw_values,
     standardised,
@@ -140,17 +140,25 @@ def expose(family: Family, key: jax.Array, clean: Clean) -> Images:
         keys = jax.random.split(key, 8)
         low, high = np.log(r.counts)
         wanted = jnp.exp(jax.random.uniform(keys[0], (), dtype, low, high))
-        part = BACKGROUND + BACKGROUND_SPREAD * jax.random.truncated_normal(
-            keys[1], (LEAST_BACKGROUND - BACKGROUND) / BACKGROUND_SPREAD, jnp.inf, dtype=dtype
-        )
+        drawn = {
+            name: q.centre
+            + q.spread * jax.random.truncated_normal(k, (q.least - q.centre) / q.spread, jnp.inf, dtype=dtype)
+            for k, (name, q) in zip(jax.random.split(keys[1], len(NUISANCES)), NUISANCES.items(), strict=True)
+        }
         visible = jnp.outer(kept(keys[2], r.kx_points, r.crop, dtype), kept(keys[3], r.energy_points, r.crop, dtype))
         dead = jax.random.uniform(keys[4], (), dtype, 0.0, r.dead)
         mask = visible * (jax.random.uniform(keys[5], visible.shape, dtype) >= dead)
-        bright = jnp.sum(mask * c.signal) / mask.sum()
-        gain, background = wanted * (1 - part) / bright, wanted * part
-        counts = mask * poisson(keys[6], jnp.maximum(gain * c.signal + background, 0))
+        # as `arpes_image` adds them up, in units of the mean counts
+        slope = 1 + drawn["detector_slope"] * c.kx[:, None]
+        dark = slope * (drawn["background"] + drawn["background_linear"] * jnp.maximum(-c.energy, 0))
+        bright = slope * c.signal
+        part = jnp.maximum(1 - jnp.sum(mask * dark) / mask.sum(), LEAST_SIGNAL)
+        gain = part * mask.sum() / jnp.sum(mask * bright)
+        counts = mask * poisson(keys[6], jnp.maximum(wanted * (gain * bright + dark), 0))
         level = mean_counts(counts, mask)
-        latent = standardised(family, c.values, gain, background, level)
+        exposure = {"gain": gain} | drawn
+        exposure = {n: v * (wanted if n in COUNTED else 1.0) for n, v in exposure.items()}
+        latent = standardised(family, c.values, exposure, level)
         return Images(latent, counts, mask, c.kx, c.energy, c.photon_energy, c.fwhm_energy)
 
     return jax.vmap(one)(jax.random.split(key, clean.signal.shape[0]), clean)

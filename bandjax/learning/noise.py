@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 SWITCH = 50.0  # counts; exp(−50) is still a normal number in float32
 TERMS = 100  # P(N ≥ 100) of a mean of 50 is 1e-9, less than a uniform number in float32 resolves
+NEGLIGIBLE = 1e-8  # probability beyond the mean at which the search ends: the sum, rounded, may never reach the number
 
 
 def poisson(key: jax.Array, mean: jax.Array) -> jax.Array:
@@ -23,7 +24,7 @@ def poisson(key: jax.Array, mean: jax.Array) -> jax.Array:
 
     def add(n: int, carry: tuple) -> tuple:
         count, probability, below = carry
-        count = count + (uniform > below)
+        count = count + ((uniform > below) & ((n < few) | (probability > NEGLIGIBLE)))
         probability = probability * few / (n + 1)
         return count, probability, below + probability
 

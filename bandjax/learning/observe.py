@@ -1,8 +1,11 @@
-"""A measured map as a reverse network sees it: checked against what was trained, binned down where it is finer.
+"""A measured map as a reverse network sees it: checked against what was trained, binned down where it is finer, thinned
+where it has more counts.
 
-Counts are added up over whole numbers of pixels, which keeps them Poisson; nothing is interpolated. The physics that
-refines the answer always takes the map as it is.
+Counts are added up over whole numbers of pixels and kept each with one probability, which keeps them Poisson; nothing is
+interpolated. The physics that refines the answer always takes the map as it is.
 """
+
+import math
 
 import jax.numpy as jnp
 import numpy as np
@@ -70,15 +73,27 @@ def check_image(image: xr.DataArray, family: Family, shape: Shape) -> xr.DataArr
     return image
 
 
-def as_seen(image: xr.DataArray, family: Family) -> Seen:
-    """A checked map as the network's input, in float32."""
+def as_seen(image: xr.DataArray, family: Family, *, seed: int = 0) -> tuple[Seen, float]:
+    """A checked map as the network's input in float32, and how many of its counts stand for one of a pixel of the map.
+
+    Args:
+        image: From `check_image`.
+        family: What was trained.
+        seed: Of the counts that are kept where the map has more than were trained; numbers are rounded then.
+    """
     by = bins(image, family)
     alive = image.notnull()
     coarse = image.fillna(0.0).coarsen(by, boundary="trim").sum()  # type: ignore[attr-defined]
     mask = alive.coarsen(by, boundary="trim").min()  # type: ignore[attr-defined]
-    numbers = (coarse.values * mask.values, mask.values, coarse["kx"].values, coarse["energy"].values)
+    counts, part = coarse.values * mask.values, 1.0
+    level, most = counts.sum() / max(mask.values.sum(), 1), family.ranges.counts[1]
+    if level > most:
+        part = float(most / level)
+        counts = np.random.default_rng(seed).binomial(np.round(counts).astype(int), part)
+    numbers = (counts, mask.values, coarse["kx"].values, coarse["energy"].values)
     told = (image.attrs["photon_energy"], image.attrs["fwhm_energy"])
-    return Seen(*(jnp.asarray(np.asarray(x, np.float32)) for x in (*numbers, *told)))
+    seen = Seen(*(jnp.asarray(np.asarray(x, np.float32)) for x in (*numbers, *told)))
+    return seen, part * math.prod(by.values())
 
 
 def bins(image: xr.DataArray, family: Family) -> dict[str, int]:

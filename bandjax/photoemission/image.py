@@ -1,6 +1,6 @@
 """The photoemission image of a model: spectral function, k_z broadening, Fermi edge, resolution, background, counts.
 
-    I(pixel, E) = g [f(E) ∫dk_z' L(k_z' − k_z(pixel, E); 1/2λ) A_v(k∥(pixel, E), k_z', E)] ⊗ resolution + background
+    I(pixel, E) = (1 + s x) (g [f(E) ∫dk_z' L(k_z' − k_z(pixel, E); 1/2λ) A_v(k∥(pixel, E), k_z', E)] ⊗ resolution + background)
 
 A_v is projected on the photoemission amplitude v ("plane_wave") or summed over all orbitals ("uniform") or over the even
 and the odd ones apart ("free", with the k_z average of both beside them, all to be weighted by free smooth functions of
@@ -11,6 +11,7 @@ the image and its derivative are smooth through degeneracies.
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +67,16 @@ def arpes_image(
 @partial(jax.jit, static_argnames=("plan", "mesh"))
 def _image(model: Model, instrument: Instrument, plan: Plan, mesh) -> jax.Array:
     bright = instrument.gain * signal(model, instrument, plan, mesh=mesh)[0]
-    return bright + background_terms.background(instrument, jnp.array(plan.axes.energy, bright.dtype), bright)
+    image = bright + background_terms.background(instrument, jnp.array(plan.axes.energy, bright.dtype), bright)
+    return sensitivity(instrument, plan.axes, image.dtype) * image
+
+
+def sensitivity(instrument: Instrument, axes: Axes, dtype: Any) -> jax.Array:
+    """Sensitivity of the detector along the last lateral axis x (kx in 1/Å or angle in degrees), 1 + s x ≥ 0, (x, 1)."""
+    if not axes.lateral:
+        return jnp.ones((), dtype)
+    along = jnp.array(axes.lateral[-1][1], dtype)
+    return jnp.maximum(1 + instrument.detector_slope * along, 0.0)[:, None]
 
 
 def signal(model: Model, instrument: Instrument, plan: Plan, *, mesh=None) -> jax.Array:

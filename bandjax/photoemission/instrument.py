@@ -81,6 +81,9 @@ QUANTITIES: dict[str, Quantity] = {
     "step": Quantity("counts", -_INF, _INF, _INF, "height of a background step below `step_energy`"),
     "step_energy": Quantity("eV", -_INF, _INF, 0.3, "position of that step (E − E_F)"),
     "step_fwhm": Quantity("eV", 1e-3, 5.0, 0.2, "width of that step"),
+    "detector_slope": Quantity(
+        "Å or 1/degree", -1.0, 1.0, 0.1, "change of the detector's sensitivity along kx or angle, from 1 at 0"
+    ),
 }
 NARROWEST = 2e-3  # eV; a half width that the growing parts would make negative is held here
 MATRIX_ELEMENTS = ("uniform", "plane_wave", "free")
@@ -130,6 +133,7 @@ class Instrument:
     step: Any = 0.0
     step_energy: Any = 0.0
     step_fwhm: Any = 0.2
+    detector_slope: Any = 0.0
     surface: tuple[float, float, float] = dataclasses.field(default=(0, 0, 1), metadata={"static": True})
     slit: tuple[float, float, float] = dataclasses.field(default=(1, 0, 0), metadata={"static": True})
     matrix_elements: str = dataclasses.field(default="uniform", metadata={"static": True})
