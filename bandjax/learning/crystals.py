@@ -175,8 +175,7 @@ def zincblende_family(ranges: CrystalRanges | None = None) -> CrystalFamily:
         eta=0.12, eta_momentum=0.08, fwhm_momentum=0.02, surface=(0, 0, 1), slit=(1, 1, 0), matrix_elements="free",
     )  # fmt: skip
     space = table_space()
-    numbers = np.concatenate([space.mean, space.root.ravel()]).astype(np.float32).tobytes()
-    source = f"table space of {len(space.materials)} tables {hashlib.sha256(numbers).hexdigest()[:8]}"
+    source = f"table space of {len(space.materials)} tables {space.digest}"
     return CrystalFamily(
         "zincblende", source, space_model, tuple(parameters.items()), instrument, CrystalRanges() if ranges is None else ranges
     )  # fmt: skip

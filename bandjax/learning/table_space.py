@@ -16,6 +16,7 @@ which is put at `top`, an energy on the scale of the map (E − E_F), so that no
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -48,18 +49,21 @@ class Space(NamedTuple):
         root: Columns are whitened directions, the widest first, (12, 12).
         materials: (material, table) of each published table.
         points: Their z, both splittings and lattice constant, (table, 15); NaN where a splitting is not published.
+        digest: Of the published values and the constants of this file.
     """
 
     mean: np.ndarray
     root: np.ndarray
     materials: tuple[tuple[str, str], ...]
     points: np.ndarray
+    digest: str
 
 
 @functools.cache
 def table_space() -> Space:
     """The space of the package's sp3s* tables with lattice constants near those of Si to Sn."""
     materials, rows, rest = [], [], []
+    digest = hashlib.sha256(repr((TABLES, LEFT_OUT, LATTICE_CONSTANTS, REFERENCE, OWN)).encode())
     for entry in list_parameters():
         if entry.table not in TABLES or (entry.material, entry.table) in LEFT_OUT:
             continue
@@ -71,6 +75,8 @@ def table_space() -> Space:
         values = two_species_values(table)
         materials.append((entry.material, entry.table))
         rows.append(numbers_of(values, a))
+        # float32, so that the digest does not depend on the precision that the process runs in
+        digest.update(np.array([a, *values.values()], np.float32).tobytes())
         rest.append([*(values.get(n, np.nan) for n in SPLITTINGS), a])
     x = np.array(rows)
     mean, sigma = x.mean(axis=0), x.std(axis=0, ddof=1)
@@ -80,7 +86,7 @@ def table_space() -> Space:
     direction = direction * np.sign(direction[np.abs(direction).argmax(axis=0), np.arange(len(size))])
     root = (sigma[:, None] * direction * np.sqrt(size))[:, ::-1]
     z = np.linalg.solve(root, (x - mean).T).T
-    return Space(mean, root, tuple(materials), np.concatenate([z, rest], axis=1))
+    return Space(mean, root, tuple(materials), np.concatenate([z, rest], axis=1), digest.hexdigest()[:8])
 
 
 def two_species_values(table: Table) -> dict[str, float]:
