@@ -72,6 +72,8 @@ from bandjax.structure import (
 
 if TYPE_CHECKING:  # at run time these come from __getattr__ below
     from bandjax.learning.closed_loop import Inversion, invert
+    from bandjax.learning.crystal_loop import CrystalGuess, as_momentum_cut, crystal_problem, guess_crystal
+    from bandjax.learning.crystals import draw_crystals, expose_crystals, zincblende_family
     from bandjax.learning.family import buried_sige
     from bandjax.learning.images import draw_images
     from bandjax.learning.surrogate import Surrogate, load_surrogate, surrogate_spectra
@@ -81,6 +83,8 @@ __version__ = "0.1.0"
 
 _LEARNED = {  # name -> module; these need Flax, which takes seconds to import
     "Inversion": "closed_loop", "Reverse": "weights", "buried_sige": "family", "draw_images": "images", "invert": "closed_loop",
+    "CrystalGuess": "crystal_loop", "as_momentum_cut": "crystal_loop", "crystal_problem": "crystal_loop",
+    "guess_crystal": "crystal_loop", "draw_crystals": "crystals", "expose_crystals": "crystals", "zincblende_family": "crystals",
     "load_reverse": "weights", "Surrogate": "surrogate", "load_surrogate": "surrogate", "surrogate_spectra": "surrogate",
 }  # fmt: skip
 
@@ -95,6 +99,7 @@ def __getattr__(name: str):
 
 
 __all__ = [
+    "CrystalGuess",
     "DESCRIPTORS",
     "FitResult",
     "FreeWeights",
@@ -110,24 +115,29 @@ __all__ = [
     "Table",
     "alloy",
     "arpes_image",
+    "as_momentum_cut",
     "bands",
     "buried_layer",
     "buried_sige",
     "chebyshev_expansion",
+    "crystal_problem",
     "cubic_lattice",
     "density_of_states",
     "depth_below_surface",
+    "draw_crystals",
     "draw_images",
     "effective_masses",
     "environment",
     "erf_profile",
     "exponential_potential",
+    "expose_crystals",
     "find_sites",
     "fit",
     "from_cubic",
     "from_fractional",
     "graded",
     "graphene",
+    "guess_crystal",
     "instrument_parameters",
     "invert",
     "island",
@@ -168,4 +178,5 @@ __all__ = [
     "well_numbers",
     "write_result",
     "zincblende",
-]  # fmt: skip
+    "zincblende_family",
+]

@@ -84,12 +84,11 @@ def guess_crystal(image: xr.DataArray, reverse: Reverse, *, seed: int = 0) -> Cr
         seed: Of the draws.
 
     Raises:
-        TypeError: the network is of another kind of family.
-        ValueError: the image lies outside what was trained.
+        ValueError: the network is of another kind of family, or the image lies outside what was trained.
     """
     family = reverse.family
     if not isinstance(family, CrystalFamily):
-        raise TypeError(f"Argument `reverse` must be a network of crystals, but is one of {family.name!r}.")
+        raise ValueError(f"Argument `reverse` must be a network of crystals, but is one of {family.name!r}.")
     image = check_image(image, family, reverse.network.shape)
     with single_precision():
         view, _ = as_seen(image, family, seed=seed)

@@ -63,6 +63,11 @@ def draw_images(family: Family, key: jax.Array, batch: int, *, mesh=None) -> Ima
         batch: How many.
         mesh: Devices to split the images over (`bandjax.devices.device_mesh`).
     """
+    if not isinstance(family, Family):
+        raise TypeError(
+            f"Argument `family` must be a family of stacks, but is {family.name!r}: crystals are drawn by `draw_crystals` "
+            "and exposed by `expose_crystals`."
+        )
     first, second = jax.random.split(key)
     return expose(family, second, draw_clean(family, first, batch, mesh=mesh))
 
