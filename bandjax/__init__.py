@@ -99,8 +99,8 @@ def __getattr__(name: str):
 
 
 __all__ = [
-    "CrystalGuess",
     "DESCRIPTORS",
+    "CrystalGuess",
     "FitResult",
     "FreeWeights",
     "Instrument",

@@ -75,7 +75,9 @@ def run(config: Config, reverse: Reverse, out: Path) -> dict:
         if path.exists():
             found = json.loads(path.read_text(encoding="utf-8"))
             if found["mark"] != mark:
-                raise ValueError(f"File {path} must hold a stage of this configuration, but holds one of {found['mark']}.")
+                raise ValueError(
+                    f"File {path} must hold a stage of this configuration, but holds one of {found['mark']}."
+                )
             return found["content"]
         content = make()
         write_atomically(path, json.dumps({"mark": mark, "content": content}, indent=1, default=float).encode())
@@ -84,8 +86,14 @@ def run(config: Config, reverse: Reverse, out: Path) -> dict:
     data = fit_inas.load(config.direct)
     guess = guess_crystal(measured(config), reverse, seed=config.seed)
     network = stage("network", lambda: told_by_network(guess))
-    print("network:", [(n, round(p, 3), round(d, 1)) for n, p, d in network["nearest"][:4]], f"outside {network['outside']:.2f}")
-    direct = stage("direct", lambda: {k: numbers_of_fit(direct_fit(config, data, k)) for k in ("with_gap", "without_gap")})
+    print(
+        "network:",
+        [(n, round(p, 3), round(d, 1)) for n, p, d in network["nearest"][:4]],
+        f"outside {network['outside']:.2f}",
+    )
+    direct = stage(
+        "direct", lambda: {k: numbers_of_fit(direct_fit(config, data, k)) for k in ("with_gap", "without_gap")}
+    )
     again = stage("direct_from_network", lambda: numbers_of_fit(direct_fit(config, data, "with_gap", guess)))
     free = stage("free", lambda: free_fit(config, data, guess, reverse, out))
     figure_of(config, data, guess, direct, free).savefig(out / "bands.png", dpi=150)
@@ -182,7 +190,8 @@ def compare(network: dict, direct: dict, again: dict, free: dict) -> dict:
         for n in names:
             (value, error, _), (theirs, own, _) = found["derived"][n], other["derived"][n]
             out[n] = {"free": value, "error": error, "direct": theirs, "direct_error": own}
-            out[n] |= {"in_direct_errors": (value - theirs) / own if own > 0 else None, "in_both": (value - theirs) / np.hypot(error, own) if error + own > 0 else None}  # fmt: skip
+            out[n]["in_direct_errors"] = (value - theirs) / own if own > 0 else None
+            out[n]["in_both"] = (value - theirs) / np.hypot(error, own) if error + own > 0 else None
         return out
 
     mean = np.array([free["derived"][n][0] for n in MARKS])
@@ -226,8 +235,13 @@ def figure_of(config: Config, data: xr.DataArray, guess: CrystalGuess, direct: d
         energy, _ = bands_along_cut(space_model(point), instrument, kx)
         panels[0].plot(kx, energy[:, 2:8], color="tab:blue", lw=0.4, alpha=0.5)
     panels[0].set_title("network alone (8 draws)", fontsize=9)
-    for found, colour, style, label in ((direct["with_gap"], "tab:orange", "-", "direct fit"), (free, "tab:blue", "--", "no material")):
-        lines = panels[1].plot(found["bands"]["kx"], np.array(found["bands"]["energy"])[:, 2:], style, color=colour, lw=0.9)
+    for found, colour, style, label in (
+        (direct["with_gap"], "tab:orange", "-", "direct fit"),
+        (free, "tab:blue", "--", "no material"),
+    ):
+        lines = panels[1].plot(
+            found["bands"]["kx"], np.array(found["bands"]["energy"])[:, 2:], style, color=colour, lw=0.9
+        )
         lines[0].set_label(label)
     panels[1].set_title("refined", fontsize=9)
     panels[1].legend(fontsize=7, loc="lower right")

@@ -20,7 +20,9 @@ from bandjax.learning.images import Clean, draw_clean
 BLOCK = 128
 
 
-def open_cache(family: Family | CrystalFamily, path: str | Path, count: int, *, seed: int = 0, quiet: bool = False) -> Clean:
+def open_cache(
+    family: Family | CrystalFamily, path: str | Path, count: int, *, seed: int = 0, quiet: bool = False
+) -> Clean:
     """At least `count` signals of a family as NumPy arrays, made where the cache does not hold them yet.
 
     Args:
@@ -39,7 +41,9 @@ def open_cache(family: Family | CrystalFamily, path: str | Path, count: int, *, 
     mark = {"family": family.name, "fingerprint": family.signals_fingerprint, "seed": seed}
 
     def draw(key: jax.Array, block: int) -> Clean:
-        return draw_crystals(family, key, BLOCK) if isinstance(family, CrystalFamily) else draw_clean(family, key, BLOCK)
+        return (
+            draw_crystals(family, key, BLOCK) if isinstance(family, CrystalFamily) else draw_clean(family, key, BLOCK)
+        )
 
     fields = {name: ("float32", shape) for name, shape in zip(Clean._fields, shapes, strict=True)}
     return Clean(*open_blocks(path, mark, fields, draw, -(-count // BLOCK), BLOCK, quiet=quiet))

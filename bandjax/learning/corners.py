@@ -125,4 +125,3 @@ def nearest_materials(mean: np.ndarray, covariance: np.ndarray) -> list[Nearest]
     least = {n: float(min(d for d, m in zip(distance, names, strict=True) if m == n)) for n in score}
     total = sum(score.values())
     return sorted((Nearest(n, s / total, least[n]) for n, s in score.items()), key=lambda x: -x.probability)
-

@@ -32,10 +32,9 @@ from bandjax.inference.problem import ModelOf, model_values
 from bandjax.learning.family import draw_values
 from bandjax.learning.images import Clean, Images, kept
 from bandjax.learning.noise import poisson
-from bandjax.learning.table_space import COORDINATES, NAMES, space_model, table_space
+from bandjax.learning.table_space import COORDINATES, space_model, table_space
 from bandjax.photoemission import QUANTITIES, Instrument
 from bandjax.photoemission.instrument import half_width
-from bandjax.photoemission.kinematics import wave_number
 from bandjax.photoemission.matrix_elements import mirror_parities
 from bandjax.photoemission.pixels import band_shift, central_kz, laboratory_model
 from bandjax.photoemission.plan import REACH
@@ -58,7 +57,12 @@ PLANE: dict[str, Any] = {  # of the network that reads these images; see `Shape`
         (0.083, 0.007), (math.log(3500.0), 0.2),
     ),
 }  # fmt: skip
-TYPICAL = {"odd": (0.0, 0.6), "average": (-0.5, 0.8), "diffuse": (-0.5, 0.8), "flat": (-1.5, 0.8)}  # log of parts, mean and σ
+TYPICAL = {
+    "odd": (0.0, 0.6),
+    "average": (-0.5, 0.8),
+    "diffuse": (-0.5, 0.8),
+    "flat": (-1.5, 0.8),
+}  # log of parts, mean and σ
 
 
 @dataclasses.dataclass(frozen=True)
@@ -294,7 +298,9 @@ def expose_crystals(family: CrystalFamily, key: jax.Array, clean: Clean) -> Imag
         parts = parts / jnp.maximum(jnp.sum(mask * parts, axis=(1, 2), keepdims=True) / mask.sum(), 1e-9)
         size = jnp.array([(0.0, 0.0), *TYPICAL.values()], dtype)
         log = size[:, 0] + size[:, 1] * jax.random.normal(keys[5], (len(size),), dtype)
-        fields = jax.vmap(lambda k: smooth_field(k, r.kx_points, r.energy_points, dtype))(jax.random.split(keys[6], len(size)))
+        fields = jax.vmap(lambda k: smooth_field(k, r.kx_points, r.energy_points, dtype))(
+            jax.random.split(keys[6], len(size))
+        )
         mean = (jnp.exp(log[:, None, None] + fields) * parts).sum(axis=0)
         mean = mean * wanted / (jnp.sum(mask * mean) / mask.sum())
         counts = mask * poisson(keys[7], mean)
@@ -309,6 +315,9 @@ def smooth_field(key: jax.Array, rows: int, columns: int, dtype) -> jax.Array:
     size = 1.0 / (1.0 + m**2 + n**2)
     size[0, 0] = 0.0
     size *= ROUGH / np.sqrt((size**2 / np.where((m > 0) & (n > 0), 4, 2)).sum())
-    along = [np.cos(np.pi * np.outer(np.arange(w), np.linspace(0, 1, p))) for w, p in zip(WAVES, (rows, columns), strict=True)]
+    along = [
+        np.cos(np.pi * np.outer(np.arange(w), np.linspace(0, 1, p)))
+        for w, p in zip(WAVES, (rows, columns), strict=True)
+    ]
     coefficient = jnp.asarray(size, dtype) * jax.random.normal(key, WAVES, dtype)
     return jnp.asarray(along[0].T, dtype) @ coefficient @ jnp.asarray(along[1], dtype)

@@ -7,7 +7,7 @@ valence-band top. The coordinates z whiten the twelve numbers
     x = mean + root z,     covariance of x: half that of the published tables, half its diagonal.
 
 The half diagonal lets each number move on its own too: what valence bands see of an alloy or of a strained crystal is no
-mean of two tables. Hoppings scale as Harrison's law wants, V ~ a^−2. The top of a zinc-blende crystal at Γ is
+mean of two tables. At fixed coordinates hoppings scale as Harrison's law wants, V ~ a^−2. The top of a zinc-blende crystal at Γ is
 
     Γ8 = (ε_a + ε_c)/2 − √((ε_c − ε_a)²/4 + V_xx²),     ε = E_p + Δ/3,
 

@@ -82,7 +82,9 @@ def _job(config: TrainingConfig, family: Family | CrystalFamily, network, clean:
     )  # fmt: skip
 
 
-def _images(config: TrainingConfig, family: Family | CrystalFamily, key: jax.Array, clean: Clean | None, mesh) -> Images:
+def _images(
+    config: TrainingConfig, family: Family | CrystalFamily, key: jax.Array, clean: Clean | None, mesh
+) -> Images:
     """The images of one step."""
     first, second = jax.random.split(key)
     if clean is None:
@@ -92,7 +94,9 @@ def _images(config: TrainingConfig, family: Family | CrystalFamily, key: jax.Arr
     return _expose(family, second, jax.tree.map(lambda x: x[index], clean))
 
 
-def _held_out(config: TrainingConfig, family: Family | CrystalFamily, clean: Clean | None, mesh, *, exposure: int = 0) -> Images:
+def _held_out(
+    config: TrainingConfig, family: Family | CrystalFamily, clean: Clean | None, mesh, *, exposure: int = 0
+) -> Images:
     """Images of stacks that are not trained on, always the same for one number of the exposure."""
     key = jax.random.key(config.seed)
     if clean is None:
