@@ -147,9 +147,8 @@ def free_fit(config: Config, data: xr.DataArray, guess: CrystalGuess, reverse: R
     nuisances["eta_momentum"] = Parameter(0.08, -1.0, 1.0, sigma=0.1, unit="eV Å")
     lateral, along = c.weights
     likelihood = Likelihood("scaled", relative=c.relative_noise, band_error=c.band_error)
-    points, ends, costs, result = list(guess.candidates), [], [], None
+    points, start, ends, costs, result = list(guess.candidates), guess.candidates[0], [], [], None
     for turn in range(config.rounds):
-        start = points[0] if turn == 0 else result.values
         problem = crystal_problem(
             reverse.family, base, nuisances, likelihood, FreeWeights(lateral=lateral, energy=along), start,
             broadening=c.broadening if turn == 0 else (), held_out=c.held_out, seed=c.seed, method="grid",
@@ -163,6 +162,8 @@ def free_fit(config: Config, data: xr.DataArray, guess: CrystalGuess, reverse: R
         )  # fmt: skip
         if turn == 0:
             ends, costs = list(result.start_ends), list(result.start_costs)
+        start = result.values
+    assert result is not None, "at least one round"
     return numbers_of_fit(result) | {"first_ends": ends, "first_costs": costs}
 
 

@@ -29,7 +29,9 @@ from bandjax.photoemission import Instrument
 from bandjax.photoemission.kinematics import emission_momentum
 
 WIDE = 2.0  # σ of the coordinates in a fit
-DRAWS = 400  # from the network's posterior
+DRAWS = 400  # from the network's posterior …
+STARTS = 60  # … of which so many are candidates for a start: a wrong lattice constant puts k_z into a wrong part of the
+# zone, from where no descent finds back, and the network knows it to 2 % only; one exact image tells
 
 
 class CrystalGuess(NamedTuple):
@@ -105,7 +107,7 @@ def guess_crystal(image: xr.DataArray, reverse: Reverse, *, seed: int = 0) -> Cr
     limit = float(np.interp(OUTSIDE, np.linspace(0, 1, reverse.distances.size), reverse.distances))
     marks = marks_of_draws(draws)
     seen = (marks.mean(axis=0), np.cov(marks.T))
-    points = within(family, physical_values(family, np.concatenate([components, drawn[:8]])))
+    points = within(family, physical_values(family, np.concatenate([components, drawn[:STARTS]])))
     return CrystalGuess(
         posterior, values, errors, draws, seen, nearest_materials(*seen), float(np.sqrt(off @ reverse.precision @ off)) / limit,
         tuple({n: float(v) for n, v in zip(family.names, p, strict=True)} for p in points),
