@@ -20,6 +20,7 @@ from bandjax.inference import (
     instrument_parameters,
     layer_content,
     layer_count,
+    periodic_layers,
     profile_band,
     read_layers,
     sample_posterior,
@@ -71,10 +72,11 @@ from bandjax.structure import (
 )
 
 if TYPE_CHECKING:  # at run time these come from __getattr__ below
+    from bandjax.learning.adaptation import Adaptation, adapt
     from bandjax.learning.closed_loop import Inversion, invert
     from bandjax.learning.crystal_loop import CrystalGuess, as_momentum_cut, crystal_problem, guess_crystal
     from bandjax.learning.crystals import draw_crystals, expose_crystals, zincblende_family
-    from bandjax.learning.family import buried_sige
+    from bandjax.learning.families import buried_algaas, buried_sige, sige_superlattice
     from bandjax.learning.images import draw_images
     from bandjax.learning.surrogate import Surrogate, load_surrogate, surrogate_spectra
     from bandjax.learning.weights import Reverse, load_reverse
@@ -82,10 +84,11 @@ if TYPE_CHECKING:  # at run time these come from __getattr__ below
 __version__ = "0.1.0"
 
 _LEARNED = {  # name -> module; these need Flax, which takes seconds to import
-    "Inversion": "closed_loop", "Reverse": "weights", "buried_sige": "family", "draw_images": "images", "invert": "closed_loop",
+    "Adaptation": "adaptation", "Inversion": "closed_loop", "Reverse": "weights", "Surrogate": "surrogate", "adapt": "adaptation",
+    "buried_algaas": "families", "buried_sige": "families", "draw_images": "images", "invert": "closed_loop",
+    "load_reverse": "weights", "load_surrogate": "surrogate", "sige_superlattice": "families", "surrogate_spectra": "surrogate",
     "CrystalGuess": "crystal_loop", "as_momentum_cut": "crystal_loop", "crystal_problem": "crystal_loop",
     "guess_crystal": "crystal_loop", "draw_crystals": "crystals", "expose_crystals": "crystals", "zincblende_family": "crystals",
-    "load_reverse": "weights", "Surrogate": "surrogate", "load_surrogate": "surrogate", "surrogate_spectra": "surrogate",
 }  # fmt: skip
 
 
@@ -100,6 +103,7 @@ def __getattr__(name: str):
 
 __all__ = [
     "DESCRIPTORS",
+    "Adaptation",
     "CrystalGuess",
     "FitResult",
     "FreeWeights",
@@ -113,10 +117,12 @@ __all__ = [
     "Reverse",
     "Surrogate",
     "Table",
+    "adapt",
     "alloy",
     "arpes_image",
     "as_momentum_cut",
     "bands",
+    "buried_algaas",
     "buried_layer",
     "buried_sige",
     "chebyshev_expansion",
@@ -151,6 +157,7 @@ __all__ = [
     "load_reverse",
     "load_surrogate",
     "load_table",
+    "periodic_layers",
     "plan_image",
     "profile_band",
     "read",
@@ -159,6 +166,7 @@ __all__ = [
     "relax",
     "result_dataset",
     "sample_posterior",
+    "sige_superlattice",
     "slab",
     "spectral_function",
     "square_lattice",

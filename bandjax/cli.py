@@ -1,4 +1,4 @@
-"""The command line: `bandjax materials | bands | simulate | init-config | fit | report | invert | train | demo`.
+"""The command line: `bandjax materials | bands | simulate | init-config | fit | report | invert | train | adapt | demo`.
 
 Errors a user can mend are one sentence on stderr and exit code 2. `--json` prints one JSON object on stdout, and
 nothing else goes there.
@@ -134,10 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
     one.add_argument("--weights", metavar="NPZ", help="a network of your own (default: the shipped one)")
     one.add_argument("--starts", type=int, default=3, help="starts that are refined (default: 3)")
-    one.add_argument("--photon-energy", type=float, metavar="EV", help="where the map does not state it")
-    one.add_argument(
-        "--fwhm-energy", type=float, metavar="EV", help="energy resolution, where the map does not state it"
-    )
+    one.add_argument("--quiet", action="store_true", help="no progress bar")
+    _told(one)
 
     one = command("train", "train a network",
         "bandjax train reverse -c reverse.toml -o folder/\n"
@@ -149,11 +147,29 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for checkpoints and the result")
     one.add_argument("--quiet", action="store_true", help="no progress bar")
 
+    one = command("adapt", "adapt a network to maps without labels, through the exact model",
+        "bandjax adapt map1.nc map2.nc … -o adapted.npz\n"
+        "Maps of one instrument, with the same axes. Each is refined by the exact model with wide priors of the instrument; the\n"
+        "network then learns from those that it explains. Afterwards: bandjax invert map.nc --weights adapted.npz -o out/")  # fmt: skip
+    one.add_argument("map", nargs="+", metavar="MAP")
+    one.add_argument("-o", "--output", required=True, metavar="NPZ", help="file of the adapted network")
+    one.add_argument("--weights", metavar="NPZ", help="the network to begin with (default: the shipped one)")
+    one.add_argument("--quiet", action="store_true", help="no progress bar")
+    _told(one)
+
     one = command("demo", "fit a bundled simulated map",
         "Fits a small cut of silicon with counting noise, made by the same model, and prints the truth beside the fit.")  # fmt: skip
     one.add_argument("--out", "-o", default="demo", metavar="DIR", help="folder for the results (default: demo)")
     one.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
+
+
+def _told(one: argparse.ArgumentParser) -> None:
+    """What a map may leave unsaid of the measurement."""
+    one.add_argument("--photon-energy", type=float, metavar="EV", help="where the map does not state it")
+    one.add_argument(
+        "--fwhm-energy", type=float, metavar="EV", help="energy resolution, where the map does not state it"
+    )
 
 
 if __name__ == "__main__":

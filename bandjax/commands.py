@@ -154,7 +154,7 @@ def run_fit(
     if not getattr(options, "resume", False) and state.exists():
         prepare(prepared.maps, prepared.problem)  # an interrupted fit is given up only for one that can start
         state.unlink()
-    with _Progress(options, prepared) as progress:
+    with Bar(options, len(prepared.problem.broadening) + 1) as progress:
         result = fit(prepared.maps, prepared.problem, progress=progress, state_file=state, **prepared.options)
     provenance = provenance_of(prepared.problem.seed, config, source_files=", ".join(map(os.fspath, files)))
     dataset = result_dataset(result, provenance=provenance)
@@ -220,6 +220,13 @@ def invert(options: argparse.Namespace) -> Any:
     return run_inversion(options)
 
 
+def adapt(options: argparse.Namespace) -> Any:
+    """Adapt a network to maps without labels."""
+    from bandjax.commands_learning import run_adaptation  # as above
+
+    return run_adaptation(options)
+
+
 def summary(dataset: xr.Dataset) -> dict[str, Any]:
     """The numbers of a result as plain values."""
     columns = ("value", "standard_error", "bootstrap_error", "pull")
@@ -256,10 +263,10 @@ def words(dataset: xr.Dataset) -> str:
     return "\n".join([*lines, *(str(s) for s in dataset["report"].values)])
 
 
-class _Progress:
-    """A bar on stderr for people (a terminal, not quiet, no JSON); otherwise nothing."""
+class Bar:
+    """The progress of a fit of so many stages, on stderr for people (a terminal, not quiet, no JSON); otherwise nothing."""
 
-    def __init__(self, options: argparse.Namespace, prepared: Any) -> None:
+    def __init__(self, options: argparse.Namespace, stages: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -268,7 +275,7 @@ class _Progress:
         self.bar = Progress(
             TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, disable=not shown
         )
-        self.stages = len(prepared.problem.broadening) + 1
+        self.stages = stages
         self.task = self.bar.add_task("compiling …", total=None)
 
     def __enter__(self) -> Callable[[dict[str, Any]], None]:
@@ -307,5 +314,5 @@ def _cell(x: float | None, width: int, digits: int = 4) -> str:
 
 RUN: dict[str, Callable[[argparse.Namespace], Any]] = {
     "materials": materials, "bands": band_structure, "simulate": simulate, "init-config": init_config, "fit": fit_maps,
-    "report": report, "invert": invert, "train": train, "demo": demo,
+    "report": report, "invert": invert, "train": train, "adapt": adapt, "demo": demo,
 }  # fmt: skip

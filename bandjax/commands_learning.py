@@ -1,4 +1,4 @@
-"""What the commands `train` and `invert` do. They alone import Flax, optax and orbax, which take seconds to load."""
+"""What the commands `train`, `invert` and `adapt` do. They alone import Flax, optax and orbax, which take seconds to load."""
 
 import argparse
 import json
@@ -6,13 +6,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
+from bandjax.commands import Bar
 from bandjax.io import check_map, read, write_atomically
+from bandjax.learning.adaptation import adapt
 from bandjax.learning.closed_loop import Inversion, as_dictionary, invert
 from bandjax.learning.surrogate import load_surrogate
 from bandjax.learning.surrogate_training import SurrogateConfig, read_surrogate_config, train_surrogate
 from bandjax.learning.training import train
 from bandjax.learning.training_config import TrainingConfig, read_training
-from bandjax.learning.weights import load_reverse
+from bandjax.learning.weights import load_reverse, save_reverse
 from bandjax.results import provenance_of, result_dataset, source_commit, write_result
 
 
@@ -36,15 +40,12 @@ def run_training(options: argparse.Namespace) -> Any:
 
 def run_inversion(options: argparse.Namespace) -> Any:
     """Invert one map; writes inversion.json, result.nc and report.txt."""
-    image = check_map(read(options.map))
-    for name in ("photon_energy", "fwhm_energy"):
-        given = getattr(options, name)
-        if given is not None:
-            image = image.assign_attrs({name: given})
+    image = _map(options.map, options)
     reverse = load_reverse(options.weights) if options.weights else load_reverse()
     out = Path(options.output)
     out.mkdir(parents=True, exist_ok=True)  # before what takes long
-    found = invert(image, reverse=reverse, starts=options.starts)
+    with Bar(options, 1) as progress:
+        found = invert(image, reverse=reverse, starts=options.starts, progress=progress)
     numbers = as_dictionary(found)
     write_atomically(out / "inversion.json", json.dumps(numbers, indent=1, default=float).encode())
     provenance = provenance_of(0, {"family": reverse.family.name}, source_files=str(options.map))
@@ -54,6 +55,32 @@ def run_inversion(options: argparse.Namespace) -> Any:
     if not options.json:
         print(f"{text}\nWrote {out}/inversion.json, result.nc, report.txt.")
     return numbers | {"out": str(out)}
+
+
+def run_adaptation(options: argparse.Namespace) -> Any:
+    """Adapt a network to maps; writes its file."""
+    out = Path(options.output)
+    if out.suffix != ".npz":
+        raise ValueError(f"Argument `--output` must name an .npz file, but is {options.output!r}.")
+    images = [_map(path, options) for path in options.map]
+    reverse = load_reverse(options.weights) if options.weights else load_reverse()
+    out.parent.mkdir(parents=True, exist_ok=True)  # before what takes long
+    adapted = adapt(reverse, images, quiet=options.quiet or options.json or not sys.stderr.isatty())
+    save_reverse(out, adapted)
+    told = adapted.record["adapted"]
+    if not options.json:
+        print(f"The model explains {told['explained']} of {told['images']} maps. New priors:")
+        for name, (centre, sigma) in adapted.record["priors"].items():
+            print(f"{name:18}{centre:11.4g} ± {sigma:.2g}")
+        print(f"Wrote {out}.")
+    return {"file": str(out), "priors": adapted.record["priors"], **told}
+
+
+def _map(path: str, options: argparse.Namespace) -> xr.DataArray:
+    """A map, with what the command line tells of it."""
+    image = check_map(read(path))
+    given = {n: getattr(options, n) for n in ("photon_energy", "fwhm_energy")}
+    return image.assign_attrs({n: v for n, v in given.items() if v is not None})
 
 
 def words(found: Inversion) -> str:

@@ -20,7 +20,7 @@ jax.config.update("jax_enable_x64", True)
 
 from bandjax.learning.cache import single_precision  # noqa: E402
 from bandjax.learning.family import Family, physical  # noqa: E402
-from bandjax.learning.images import Clean, Images, clean_signal, draw_clean, expose, mean_counts, stack_layers  # noqa: E402
+from bandjax.learning.images import Clean, Images, draw_clean, expose, mean_counts, mean_image, stack_layers  # noqa: E402
 from bandjax.learning.mixture import log_prob, sample  # noqa: E402
 from bandjax.learning.reverse import seen  # noqa: E402
 from bandjax.learning.weights import Reverse, load_reverse  # noqa: E402
@@ -98,13 +98,11 @@ def _bound_of(family: Family):
         level = mean_counts(image.counts, image.mask)
 
         def mean(z: jax.Array) -> jax.Array:
-            x = physical(family, z, level)
-            axes = (image.kx, image.energy, image.photon_energy, image.fwhm_energy)
-            return x[-2] * clean_signal(family, layers, x[:-2], *axes) + x[-1]
+            return mean_image(family, layers, physical(family, z, level), image)
 
         slopes, mu = jax.jacfwd(mean)(image.latent), mean(image.latent)
         fisher = jnp.einsum("kep,keq->pq", slopes * (image.mask / mu)[..., None], slopes, precision="highest")
-        prior = jnp.ones(image.latent.size).at[-2].set(0.0)  # the gain has none
+        prior = jnp.array([float(name != "gain") for name in family.names])  # the gain has none
         return jnp.sqrt(jnp.diagonal(jnp.linalg.inv(fisher + jnp.diag(prior))))
 
     return jax.jit(bound)

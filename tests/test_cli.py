@@ -86,7 +86,8 @@ def test_a_written_configuration_runs_as_it_is(simulated, capsys):
     assert found["converged"]
 
 
-@pytest.mark.parametrize("in_trial", [pytest.param("first", marks=pytest.mark.slow), "last"])
+@pytest.mark.slow  # test_inference.py interrupts a fit by its function
+@pytest.mark.parametrize("in_trial", ["first", "last"])
 def test_a_fit_that_was_interrupted_goes_on(simulated, capsys, monkeypatch, in_trial):
     command = ["fit", simulated / "map.nc", "-c", simulated / "sim.toml", "-o"]
     whole = run(capsys, *command, simulated / "whole")

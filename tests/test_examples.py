@@ -48,10 +48,7 @@ def run(page: str, text: str) -> dict[str, object]:
 
 @pytest.mark.parametrize(
     "page",
-    [
-        page if page.name in ("README.md", "quickstart.md") else pytest.param(page, marks=pytest.mark.slow)
-        for page in PAGES
-    ],
+    [page if page.name == "README.md" else pytest.param(page, marks=pytest.mark.slow) for page in PAGES],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):

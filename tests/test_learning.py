@@ -37,7 +37,8 @@ from bandjax.learning.closed_loop import (
     problem_of,
     residual_test,
 )
-from bandjax.learning.family import COUNTED, EXPOSURE, Ranges, buried_sige, physical, standardised
+from bandjax.learning.families import buried_sige
+from bandjax.learning.family import COUNTED, EXPOSURE, Ranges, physical, standardised
 from bandjax.learning.images import Clean, Images, draw_clean, draw_images, expose, mean_counts
 from bandjax.learning.job import make_step
 from bandjax.learning.mixture import Mixture, log_prob, mixture_of, moments, parameter_count, sample
@@ -423,12 +424,15 @@ def test_the_form_of_a_misfit_is_told():
         assert misfit > 4 and told in words[-1], (told, words)
 
 
-def test_pixels_without_counts_are_left_out_of_the_tests():
+def test_pixels_with_hardly_a_count_are_judged_together():
     rng = np.random.default_rng(4)
     mean = np.full((24, 48), 5.0)
     mean[:, 30:] = 1e-3
     found = np.array([misfits(rng.poisson(mean).astype(float), mean, 0) for _ in range(40)])
     assert np.abs(found.mean(axis=0)).max() < 4 / np.sqrt(40)
+    counts = rng.poisson(mean).astype(float)
+    counts[5:10, 40] = 3.0  # where the model has nothing
+    assert misfits(counts, mean, 0)[0] > 4
 
 
 def test_misfits_are_of_order_one_for_noise_and_large_for_structure():
@@ -505,7 +509,7 @@ def test_the_table_of_an_inversion_gives_the_priors_of_its_fit():
 
 
 def test_an_unknown_error_is_null_in_json():
-    guess = Guess(Mixture(*3 * (jnp.zeros(1),)), {}, {}, 0.5, 30.0, 30.0, ())
+    guess = Guess(Mixture(*3 * (jnp.zeros(1),)), {}, {}, 0.5, 30.0, 30.0, (), np.zeros((0, 0), bool))
     found = Inversion("accepted", [], {"lower": 1.0}, {"lower": np.nan, "upper": 0.5}, guess, 0.0, (), None, {})
     assert json.loads(json.dumps(as_dictionary(found), allow_nan=False))["errors"] == {"lower": None, "upper": 0.5}
 

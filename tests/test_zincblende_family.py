@@ -25,7 +25,7 @@ from bandjax.learning.crystals import (
     smooth_field,
     zincblende_family,
 )
-from bandjax.learning.family import buried_sige
+from bandjax.learning.families import buried_sige
 from bandjax.learning.images import Clean, draw_images
 from bandjax.learning.table_space import (
     COORDINATES,

@@ -30,6 +30,7 @@ from bandjax.hamiltonian.blocks import (
     onsite_block,
     spin_orbit_block,
 )
+from bandjax.hamiltonian.compounds import common_anion, mixed_compounds
 from bandjax.hamiltonian.model import PerAtom, bond_group, per_atom
 from bandjax.hamiltonian.slater_koster import Channel, slater_koster_block
 from bandjax.materials import HYDROGEN, DistanceLaw, Table, TableSpec
@@ -46,7 +47,8 @@ def mixed_blocks(
     spin_orbit: bool,
     may_miss: bool = False,
 ) -> Blocks:
-    """Blocks of a structure whose sites hold `composition`, the fraction of the table's second species, shape (atom,).
+    """Blocks of a structure whose sites hold `composition`, the fraction of the table's second species, shape (atom,);
+    of a table of two compounds see `hamiltonian/compounds.py`.
 
     Hydrogen does not mix; its bond is that of the site's label, whatever fraction the site holds.
 
@@ -55,6 +57,8 @@ def mixed_blocks(
             neighbours, or a table without two species of the same orbitals and their three bonds.
     """
     spec, dtype = table.spec, positions.dtype
+    if common_anion(spec) is not None:
+        return mixed_compounds(atoms, table, law, positions, cell, composition, spin_orbit, may_miss)
     _check_pair(spec, law)
     checks.shape_is("composition", composition, (len(atoms),))
     checks.fraction("composition", composition)
@@ -95,8 +99,8 @@ def mixed_blocks(
 
 
 def mixing_species(spec: TableSpec) -> tuple[str, ...]:
-    """The two species that mix: all but hydrogen."""
-    return tuple(s for s in spec.species if s != HYDROGEN)
+    """The two species that mix: all but hydrogen, and but the anion that two compounds share."""
+    return tuple(s for s in spec.species if s not in (HYDROGEN, common_anion(spec)))
 
 
 def _with_own(mixed: jax.Array, labels: list[str], own: dict[str, jax.Array]) -> PerAtom:

@@ -8,11 +8,11 @@ from bandjax.inference.parameters import Parameter, instrument_parameters, table
 from bandjax.inference.posterior import Posterior, sample_posterior
 from bandjax.inference.problem import Known, Problem, table_model
 from bandjax.inference.readings import ProfileBand, Reading, layer_content, layer_count, profile_band, read_layers
-from bandjax.inference.stack import buried_layer, stack_model
+from bandjax.inference.stack import buried_layer, periodic_layers, stack_model
 from bandjax.inference.wells import valence_offset, well_numbers
 
 __all__ = [
     "FitResult", "FreeWeights", "Known", "Likelihood", "MapResult", "Parameter", "Posterior", "Problem", "ProfileBand", "Reading",
-    "bands_along_cut", "buried_layer", "fit", "gap_at_gamma", "instrument_parameters", "layer_content", "layer_count", "profile_band",
+    "bands_along_cut", "buried_layer", "fit", "gap_at_gamma", "instrument_parameters", "layer_content", "layer_count", "periodic_layers", "profile_band",
     "read_layers", "sample_posterior", "stack_model", "table_model", "table_parameters", "valence_offset", "well_numbers", "zincblende_numbers",
 ]  # fmt: skip

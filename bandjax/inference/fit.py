@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from bandjax.inference.descent import IDLE, LATEST, Descent, Progress, Saved, StateFile
 from bandjax.inference.least_squares import State
 from bandjax.inference.likelihood import SMALLEST_MEAN
-from bandjax.inference.parameters import Transform, all_values, draw_from_prior, free_values, start_vector
+from bandjax.inference.parameters import Transform, all_values, free_values, start_vector
 from bandjax.inference.problem import (
     Objective,
     Observed,
@@ -26,6 +27,7 @@ from bandjax.inference.problem import (
     of_map,
     prepare,
 )
+from bandjax.inference.starts import choose_starts, drawn_points, given_points
 from bandjax.inference.uncertainty import (
     Residuals,
     block_bootstrap,
@@ -115,6 +117,7 @@ def fit(
     *,
     starts: int | Sequence[Mapping[str, float]] = 1,
     descents: int | None = None,
+    alike: ArrayLike | None = None,
     max_steps: int = 60,
     progress: Progress | None = None,
     state_file: str | Path | None = None,
@@ -129,6 +132,8 @@ def fit(
             `problem.seed`); the lowest −log posterior wins, and the report says where the others ended. Or the points
             themselves, values of the free parameters by name.
         descents: Of points given, descend only from that many with the lowest −log posterior; None: from all.
+        alike: Which of these points are so near each other that one descent does for both, (point, point) booleans; a point
+            alike to a lower one is then passed over until no other is left.
         max_steps: Trials at most in each final stage; coarse ones end after 15.
         progress: Called after every trial with a dictionary (stage, step, cost, promised, seconds).
         state_file: Where the state is kept while the fit runs (.npz); a fit of the same problem that finds it goes on
@@ -147,18 +152,20 @@ def fit(
         raise ValueError(f"Argument `starts` must be a whole number ≥ 1 or a list of points, but is {starts!r}.")
     if descents is not None and (descents != int(descents) or descents < 1):
         raise ValueError(f"Argument `descents` must be a whole number ≥ 1, but is {descents!r}.")
+    if alike is not None and (not given or np.shape(alike) != (len(starts),) * 2):
+        raise ValueError(f"Argument `alike` must have a row and a column for each given point, but has shape {np.shape(alike)}.")  # fmt: skip
     parts, transform = prepare(data, problem)
-    points = _given_points(transform, starts) if given else _drawn_points(problem, transform, starts)
+    points = given_points(transform, starts) if given else drawn_points(transform, starts, problem.seed)
     objective = make_objective(problem, parts, transform)
-    mark = repr(([np.asarray(p).tolist() for p in points], descents)) if given else starts
+    chosen_by = (descents,) if alike is None else (descents, np.asarray(alike).tolist())
+    mark = repr(([np.asarray(p).tolist() for p in points], *chosen_by)) if given else starts
     keeper = StateFile(state_file, problem, parts, transform, mark)
     u, first, widening, history, ends = keeper.load(jnp.asarray(start_vector(transform)))
     descent = Descent(objective, progress, keeper, history, ends)
     if given and descents is not None and descents < len(points):
         obs = [observed(part) for part in parts]
         costs = [descent.cost(jnp.asarray(p), obs) for p in points]
-        order = np.argsort(np.where(np.isfinite(costs), costs, np.inf), kind="stable")
-        points = [points[i] for i in order[:descents]]
+        points = [points[i] for i in choose_starts(costs, descents, alike)]
 
     sharp = len(problem.broadening)  # the stage in which nothing is smoothed
     if (given or len(points) > 1) and (len(ends) < len(points) or first == 0):
@@ -181,29 +188,6 @@ def fit(
         if plain:
             break
     return _result(problem, parts, transform, objective, state, obs, widening, descent, bootstrap_draws)
-
-
-def _given_points(transform: Transform, starts: Sequence[Mapping[str, float]]) -> list[np.ndarray]:
-    """Unconstrained numbers of points given by name; a value beyond its bounds starts just inside them."""
-    points = []
-    for start in starts:
-        missing = [n for n in transform.names if n not in start]
-        if missing:
-            raise ValueError(f"Argument `starts` must give every free parameter, but a point has no {missing[0]!r}.")
-        margin = 1e-3 * transform.scale
-        x = np.array([float(start[n]) for n in transform.names])
-        x = np.clip(x, transform.lower + margin, transform.upper - margin)
-        points.append(start_vector(transform, dict(zip(transform.names, x, strict=True))))
-    return points
-
-
-def _drawn_points(problem: Problem, transform: Transform, starts: int) -> list[np.ndarray]:
-    """Unconstrained numbers of the parameters' values and of draws out of their priors."""
-    rng = np.random.default_rng([problem.seed, 1])
-    points = [start_vector(transform)]
-    for _ in range(starts - 1):
-        points.append(start_vector(transform, dict(zip(transform.names, draw_from_prior(transform, rng), strict=True))))
-    return points
 
 
 def _coarse_to_fine(

@@ -8,6 +8,7 @@ An unconverged descent that at its last pace would still explain the image is "u
 
 import dataclasses
 import time
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,11 +23,13 @@ from bandjax.inference.uncertainty import residual_tests
 from bandjax.learning.cache import single_precision
 from bandjax.learning.family import COUNTED, Family, exposure_parameters, physical
 from bandjax.learning.images import mean_counts
-from bandjax.learning.mixture import Mixture, moments, sample
+from bandjax.learning.mixture import Mixture, distances, moments, sample
 from bandjax.learning.observe import as_seen, check_image
+from bandjax.learning.reverse import ReverseNetwork, Seen
 from bandjax.learning.weights import Reverse, load_reverse
 
-SAMPLES = 4  # draws from the posterior that are candidates for a start beside the means of its components
+SAMPLES = 12  # draws from the posterior that are candidates for a start beside the means of its components
+APART = 2.0  # standard deviations (see `distances`) between starts; two draws of one of six numbers exceed it 1 time in 2000
 MISFIT = 4.0  # standard deviations by which χ² or a neighbour correlation may exceed that of noise
 AMBIGUOUS = 3.0  # −log posterior by which a second explanation may be worse: odds of 1 to 20
 DIFFERENT = 4.0  # standard errors by which it must differ in a number of the sample
@@ -49,6 +52,7 @@ class Guess:
         level: Mean counts a pixel.
         seen: Those that the network saw, pixels of a fine map being added up and counts beyond its range thinned.
         candidates: Points to start from, physical, by name.
+        alike: Which of them belong to one explanation as far as the network can tell, (candidate, candidate).
     """
 
     posterior: Mixture
@@ -58,6 +62,7 @@ class Guess:
     level: float
     seen: float
     candidates: tuple[dict[str, float], ...]
+    alike: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +100,8 @@ def invert(
     Args:
         image: Counts on `kx` and `energy`, with the attributes `photon_energy` and `fwhm_energy`; see `check_image`.
         reverse: A trained network; None: the shipped one.
-        starts: Starts from the network that are refined; the lowest −log posterior wins. One cannot be ambiguous.
+        starts: Starts from the network that are refined, of different explanations where it sees several; the lowest −log
+            posterior wins. One cannot be ambiguous.
         max_steps: Trials at most of each descent.
         seed: Of the draws from the network's posterior.
         progress: Called after every trial of a descent.
@@ -116,7 +122,7 @@ def invert(
     guess = guess_of(image, reverse, seed=seed)
     middle = time.perf_counter()
     result = fit(
-        image, problem_of(image, reverse.family, guess.level), starts=guess.candidates, descents=starts,
+        image, problem_of(image, reverse.family, guess.level), starts=guess.candidates, descents=starts, alike=guess.alike,
         max_steps=max_steps, progress=progress, bootstrap_draws=0,
     )  # fmt: skip
     seconds = {"network": middle - began, "refinement": time.perf_counter() - middle}
@@ -132,28 +138,35 @@ def guess_of(image: xr.DataArray, reverse: Reverse, *, seed: int = 0) -> Guess:
     """The network's posterior of a checked map, and points to start from."""
     with single_precision():
         view, share = as_seen(image, reverse.family, seed=seed)
-        posterior, features = _apply(reverse.network, view)
-        mean, covariance = moments(posterior)
-        order = np.argsort(-np.asarray(posterior.log_weight))
-        latents = jnp.concatenate([posterior.mean[order], sample(posterior, jax.random.key(seed), SAMPLES)])
-        level = float(mean_counts(view.counts, view.mask))
-        # the network saw counts of several pixels added up, or a part of them; the fit takes the pixels as they are
-        scale = np.where(np.isin(reverse.family.names, COUNTED), 1 / share, 1.0)
-        points = np.asarray(physical(reverse.family, latents, jnp.float32(level)), float) * scale
-        centre = np.asarray(physical(reverse.family, mean, jnp.float32(level)), float) * scale
-        slope = np.asarray(jax.jacfwd(lambda z: physical(reverse.family, z, jnp.float32(level)))(mean), float)
-    sigma = np.sqrt(np.diagonal(slope @ np.asarray(covariance, float) @ slope.T)) * scale
+        seen = _look(reverse.network, view, jax.random.key(seed), reverse.family)
+    posterior, features, level, *numbers = jax.tree.map(np.asarray, seen)
+    # the network saw counts of several pixels added up, or a part of them; the fit takes the pixels as they are
+    scale = np.where(np.isin(reverse.family.names, COUNTED), 1 / share, 1.0)
+    points, centre, covariance, apart = (np.asarray(x, float) for x in numbers)
+    points, centre, sigma = points * scale, centre * scale, np.sqrt(np.diagonal(covariance)) * scale
     off = np.asarray(features, float) - reverse.centre
     distance = float(np.sqrt(off @ reverse.precision @ off))
     limit = float(np.interp(OUTSIDE, np.linspace(0, 1, reverse.distances.size), reverse.distances))
     named = lambda x: dict(zip(reverse.family.names, map(float, x), strict=True))  # noqa: E731
     return Guess(
-        posterior, named(centre), named(sigma), distance / limit, float(np.nanmean(image.values)), level,
-        tuple(named(p) for p in points),
+        posterior, named(centre), named(sigma), distance / limit, float(np.nanmean(image.values)), float(level),
+        tuple(named(p) for p in points), apart < APART,
     )  # fmt: skip
 
 
-_apply = jax.jit(lambda network, view: network(view))  # compiled once for each shape of an image
+@partial(jax.jit, static_argnames=("family",))  # compiled once for each shape of an image
+def _look(network: ReverseNetwork, view: Seen, key: jax.Array, family: Family) -> tuple:
+    """Posterior, features and mean counts, then physical numbers: candidates (candidate, latent), mean (latent,) and
+    covariance (latent, latent) of the posterior; and how far the candidates lie apart, (candidate, candidate)."""
+    posterior, features = network(view)
+    mean, covariance = moments(posterior)
+    order = jnp.argsort(-posterior.log_weight)
+    latents = jnp.concatenate([posterior.mean[order], sample(posterior, key, SAMPLES)])
+    level = mean_counts(view.counts, view.mask)
+    slope = jax.jacfwd(lambda z: physical(family, z, level))(mean)
+    apart = distances(posterior, latents, [family.names.index(name) for name in family.sample_names])
+    points, centre = physical(family, latents, level), physical(family, mean, level)
+    return posterior, features, level, points, centre, slope @ covariance @ slope.T, apart
 
 
 def problem_of(image: xr.DataArray, family: Family, level: float) -> Problem:
@@ -194,7 +207,7 @@ def misfits(data: np.ndarray, model: np.ndarray, parameters: int) -> tuple[float
     """Excess of Pearson's χ² and of the correlations of neighbours along each axis, in standard deviations of noise.
 
     The variance of χ² of Poisson counts is Σ (2 + 1/μ), that of a correlation one over the number of pairs. Pixels whose
-    mean is so small that the likelihood no longer is Poisson's (`SMALLEST_MEAN`) are left out.
+    mean is so small that the likelihood no longer is Poisson's (`SMALLEST_MEAN`) are one pixel together, without neighbours.
 
     Args:
         data: Counts, NaN where a pixel is not fitted.
@@ -207,8 +220,13 @@ def misfits(data: np.ndarray, model: np.ndarray, parameters: int) -> tuple[float
         return (0.0,) * (1 + data.ndim)
     residual = np.where(fitted, data - mean, 0.0) / np.sqrt(mean)
     tests = residual_tests(residual, fitted, np.zeros_like(fitted), parameters, residual)
-    excess = (residual**2).sum() - (fitted.sum() - parameters)
-    chi2 = float(excess / np.sqrt((2 + 1 / mean[fitted]).sum()))
+    excess, variance = (residual**2).sum() - (fitted.sum() - parameters), (2 + 1 / mean[fitted]).sum()
+    faint = np.isfinite(data) & ~fitted
+    if faint.any():
+        together = max(np.maximum(model[faint], 0).sum(), SMALLEST_MEAN)
+        excess += (data[faint].sum() - together) ** 2 / together - 1
+        variance += 2 + 1 / together
+    chi2 = float(excess / np.sqrt(variance))
     pairs = [(np.delete(fitted, 0, axis) & np.delete(fitted, -1, axis)).sum() for axis in range(data.ndim)]
     return (chi2, *(c * float(np.sqrt(n)) for c, n in zip(tests.correlation, pairs, strict=True)))
 

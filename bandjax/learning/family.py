@@ -10,7 +10,6 @@ and likewise the background that grows with the binding energy (0.03 ± 0.015 pe
 """
 
 import dataclasses
-import functools
 import hashlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -19,10 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bandjax.hamiltonian import Model
-from bandjax.inference import Parameter, stack_model
+from bandjax import checks
+from bandjax.inference import Parameter
 from bandjax.inference.problem import ModelOf
-from bandjax.materials import load_parameters
 from bandjax.photoemission import QUANTITIES, Instrument
 
 VERSION = 2  # of what the latent means and how images are exposed; a change makes old weights unusable
@@ -125,6 +123,24 @@ class Family:
         """Those of the latent that belong to the sample, not to the instrument."""
         return tuple(name for name in self.drawn if name not in QUANTITIES)
 
+    def with_priors(self, priors: Mapping[str, tuple[float, float]]) -> "Family":
+        """The family with other Gaussian priors: centre and standard deviation by name.
+
+        Raises:
+            ValueError: a name is not drawn, a centre lies out of its bounds, or a width is not positive.
+        """
+        parameters = dict(self.parameters)
+        for name, (centre, sigma) in priors.items():
+            if name not in parameters:
+                raise ValueError(f"Argument `priors` must name numbers of family {self.name!r}, but names {name!r}.{checks.nearest(name, parameters)}")  # fmt: skip
+            old = parameters[name]
+            if not (old.lower <= centre <= old.upper and sigma > 0):
+                raise ValueError(
+                    f"Argument `priors` must give `{name}` a centre within {old.lower:g} … {old.upper:g} and a positive width, but gives {centre:g} ± {sigma:g}."
+                )
+            parameters[name] = old._replace(value=float(centre), prior=None, sigma=float(sigma))
+        return dataclasses.replace(self, parameters=tuple(parameters.items()))
+
     @property
     def signal_shape(self) -> tuple[int, ...]:
         """Shape of the kept signal of one stack."""
@@ -150,75 +166,18 @@ class Family:
         return _digest((SIGNALS_VERSION, self.name, self.source, self.parameters, self._set_by_hand, made, self.method))
 
 
-@functools.cache
-def buried_sige(layers: int = 24, ranges: Ranges | None = None) -> Family:
-    """A buried SiGe layer in silicon under (001), seen by a coherent cut along [110] near 100 eV.
-
-    Args:
-        layers: Monolayers from the surface; depths scale with them.
-        ranges: What differs from image to image; None: the shipped ranges.
-
-    Source:
-        Table vogl1983 without spin-orbit coupling; priors as in experiments/invert_stack.py.
-    """
-    scale = layers / 24
-    inf = float("inf")
-    parameters = {
-        "fraction": Parameter(0.5, 0.0, 1.0, sigma=0.15, unit="1"),
-        "upper": Parameter(4.0 * scale, 0.0, inf, sigma=1.0 * scale, unit="monolayers"),
-        "lower": Parameter(11.5 * scale, 0.0, inf, sigma=1.2 * scale, unit="monolayers"),
-        "interface": Parameter(0.8, 0.1, inf, sigma=0.2, unit="monolayers"),
-        "a_parallel": Parameter(5.431, 5.0, 6.0, sigma=0.02, unit="Å"),
-        "SiGe.offset": Parameter(0.68, sigma=0.1),
-        "fermi_energy": Parameter(0.3, sigma=0.05),
-        "eta": Parameter(0.12, 2e-3, 5.0, sigma=0.02),
-        "inner_potential": Parameter(12.0, -50.0, 100.0, sigma=0.5),
-    }
-    instrument = Instrument(
-        inner_potential=12.0, escape_depth=10.0, fwhm_momentum=0.03, temperature=80.0, slit=(1, 1, 0),
-        matrix_elements="plane_wave", polarisation=(1, 0, 1), photon_momentum=False, fermi_energy=0.3, eta=0.12,
-    )  # fmt: skip
-    table = load_parameters(("Si", "Ge"), "vogl1983")
-    # float32, so that the digest does not depend on the precision that the process runs in
-    numbers = np.array([float(v) for v in table.values.values()], np.float32).tobytes()
-    source = f"{layers} layers, vogl1983 {hashlib.sha256(numbers).hexdigest()[:8]}"
-    return Family(
-        "buried_sige", source, _stack_of(layers), tuple(parameters.items()), instrument,
-        Ranges() if ranges is None else ranges, brightness=4.3e-5,
-    )  # fmt: skip
-
-
-def _stack_of(layers: int) -> ModelOf:
-    """`model_of` in the precision of the moment: float32 while images for training are made, else the process's own."""
-
-    @functools.cache
-    def of(dtype: object) -> ModelOf:
-        with jax.ensure_compile_time_eval():  # may be first called inside a trace, and must not keep its tracers
-            return stack_model(load_parameters(("Si", "Ge"), "vogl1983"), layers, spin_orbit=False)
-
-    def model_of(values: Mapping[str, Any]) -> Model:
-        return of(jnp.zeros(()).dtype)(values)
-
-    model_of.names = of(jnp.zeros(()).dtype).names
-    return model_of
-
-
-def _zincblende():
-    from bandjax.learning.crystals import zincblende_family
-
-    return zincblende_family()
-
-
-FAMILIES = {"buried_sige": buried_sige, "zincblende": _zincblende}
-
-
 def draw_values(family: Family, key: jax.Array, dtype) -> jax.Array:
-    """Physical values drawn from the priors within their bounds, (drawn,)."""
+    """Physical values drawn from the priors within their bounds, (drawn,); evenly where there are only bounds."""
     p = [parameter for _, parameter in family.parameters]
-    centre, sigma = jnp.array([_centre(q) for q in p], dtype), jnp.array([q.sigma for q in p], dtype)
+    even = np.array([is_even(q) for q in p])
+    centre, sigma = _prior(family, dtype)
     low, high = jnp.array([q.lower for q in p], dtype), jnp.array([q.upper for q in p], dtype)
     normal = jax.random.truncated_normal(key, (low - centre) / sigma, (high - centre) / sigma, dtype=dtype)
-    return centre + sigma * normal
+    drawn = centre + sigma * normal
+    if not even.any():
+        return drawn
+    share = jax.random.uniform(jax.random.fold_in(key, 1), drawn.shape, dtype)
+    return jnp.where(even, jnp.where(even, low, 0) + share * jnp.where(even, high - low, 0), drawn)
 
 
 def standardised(family: Family, values: jax.Array, exposure: Mapping[str, jax.Array], level: jax.Array) -> jax.Array:
@@ -258,12 +217,20 @@ def exposure_parameters(level: float, brightness: float) -> dict[str, Parameter]
 
 
 def _prior(family: Family, dtype) -> tuple[jax.Array, jax.Array]:
-    p = [parameter for _, parameter in family.parameters]
-    return jnp.array([_centre(q) for q in p], dtype), jnp.array([q.sigma for q in p], dtype)
+    centre, sigma = zip(*(centre_and_spread(parameter) for _, parameter in family.parameters), strict=True)
+    return jnp.array(centre, dtype), jnp.array(sigma, dtype)
 
 
-def _centre(parameter: Parameter) -> float:
-    return parameter.value if parameter.prior is None else parameter.prior
+def is_even(parameter: Parameter) -> bool:
+    """Whether the prior is even between two bounds: it has no width of its own."""
+    return not np.isfinite(parameter.sigma)
+
+
+def centre_and_spread(parameter: Parameter) -> tuple[float, float]:
+    """Centre and standard deviation of a prior, before its bounds cut it; of an even one those between its bounds."""
+    if is_even(parameter):
+        return (parameter.lower + parameter.upper) / 2, (parameter.upper - parameter.lower) / 12**0.5
+    return parameter.value if parameter.prior is None else parameter.prior, parameter.sigma
 
 
 def _digest(content: Any) -> str:

@@ -6,8 +6,9 @@ and noise are drawn anew each time it is exposed, so signals may be kept (see `c
 """
 
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from bandjax.hamiltonian import find_layers
 from bandjax.inference.problem import model_values
 from bandjax.learning.family import (
     COUNTED,
+    EXPOSURE,
     LEAST_SIGNAL,
     NUISANCES,
     Family,
@@ -153,10 +155,8 @@ def expose(family: Family, key: jax.Array, clean: Clean) -> Images:
         visible = jnp.outer(kept(keys[2], r.kx_points, r.crop, dtype), kept(keys[3], r.energy_points, r.crop, dtype))
         dead = jax.random.uniform(keys[4], (), dtype, 0.0, r.dead)
         mask = visible * (jax.random.uniform(keys[5], visible.shape, dtype) >= dead)
-        # as `arpes_image` adds them up, in units of the mean counts
-        slope = 1 + drawn["detector_slope"] * c.kx[:, None]
-        dark = slope * (drawn["background"] + drawn["background_linear"] * jnp.maximum(-c.energy, 0))
-        bright = slope * c.signal
+        dark = exposed(c.signal, c.kx, c.energy, drawn | {"gain": 0.0})  # in units of the mean counts
+        bright = exposed(c.signal, c.kx, c.energy, drawn | {"gain": 1.0}) - dark
         part = jnp.maximum(1 - jnp.sum(mask * dark) / mask.sum(), LEAST_SIGNAL)
         gain = part * mask.sum() / jnp.sum(mask * bright)
         counts = mask * poisson(keys[6], jnp.maximum(wanted * (gain * bright + dark), 0))
@@ -167,6 +167,27 @@ def expose(family: Family, key: jax.Array, clean: Clean) -> Images:
         return Images(latent, counts, mask, c.kx, c.energy, c.photon_energy, c.fwhm_energy)
 
     return jax.vmap(one)(jax.random.split(key, clean.signal.shape[0]), clean)
+
+
+def exposed(signal: jax.Array, kx: jax.Array, energy: jax.Array, exposure: Mapping[str, Any]) -> jax.Array:
+    """Mean counts of a signal, added up as `arpes_image` does, (kx, energy).
+
+    Args:
+        signal: 1/eV, (kx, energy).
+        kx: 1/Å, (kx,).
+        energy: E − E_F in eV, (energy,).
+        exposure: The numbers of `EXPOSURE`.
+    """
+    dark = exposure["background"] + exposure["background_linear"] * jnp.maximum(-energy, 0)
+    return (1 + exposure["detector_slope"] * kx[:, None]) * (exposure["gain"] * signal + dark)
+
+
+def mean_image(family: Family, layers: tuple[int, ...], values: jax.Array, image: "Images") -> jax.Array:
+    """Mean counts of physical numbers in the order of `family.names`, on the axes of one image, (kx, energy)."""
+    count = len(family.drawn)
+    axes = (image.kx, image.energy, image.photon_energy, image.fwhm_energy)
+    bright = clean_signal(family, layers, values[:count], *axes)
+    return exposed(bright, image.kx, image.energy, dict(zip(EXPOSURE, values[count:], strict=True)))
 
 
 def mean_counts(counts: jax.Array, mask: jax.Array) -> jax.Array:

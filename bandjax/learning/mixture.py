@@ -5,6 +5,7 @@
 The Cholesky factor is that of the precision, so that the density needs no solve and log det is Σ log L_ii.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -60,6 +61,28 @@ def sample(mixture: Mixture, key: jax.Array, count: int) -> jax.Array:
     normal = jax.random.normal(second, (count, mixture.mean.shape[-1]), mixture.mean.dtype)
     solve = lambda root, x: jax.scipy.linalg.solve_triangular(root, x, lower=True, trans="T")  # noqa: E731
     return mixture.mean[chosen] + jax.vmap(solve)(mixture.root[chosen], normal)
+
+
+def distances(mixture: Mixture, points: jax.Array, of: Sequence[int]) -> jax.Array:
+    """How far latents lie apart, in standard deviations, root mean square over directions, (point, point).
+
+    The standard deviation is that of the difference of two draws from the components that the points belong to (those
+    most likely to have made them): two draws of one component are about 1 apart, however many other components there are.
+
+    Args:
+        mixture: One mixture (no leading axes).
+        points: (point, latent).
+        of: The latents that count.
+    """
+    one_by_one = lambda z: log_prob(Mixture(jnp.zeros((c, 1)), *(x[:, None] for x in mixture[1:])), z)  # noqa: E731
+    c, eye = mixture.log_weight.size, jnp.eye(points.shape[-1], dtype=points.dtype)
+    owner = jnp.argmax(mixture.log_weight + jax.vmap(one_by_one)(points), axis=-1)
+    inverse = jax.vmap(lambda root: jax.scipy.linalg.cho_solve((root, True), eye))(mixture.root)
+    kept = np.array(of)
+    covariance = inverse[:, kept[:, None], kept][owner]
+    off = (points[:, None] - points)[..., kept]
+    solved = jnp.linalg.solve(covariance[:, None] + covariance, off[..., None])[..., 0]
+    return jnp.sqrt((off * solved).mean(axis=-1))
 
 
 def moments(mixture: Mixture) -> tuple[jax.Array, jax.Array]:

@@ -18,7 +18,8 @@ import numpy as np
 from flax import nnx
 
 from bandjax import checks
-from bandjax.learning.family import FAMILIES, Family
+from bandjax.learning.families import FAMILIES
+from bandjax.learning.family import Family
 from bandjax.learning.reverse import ReverseNetwork, Shape
 
 FORMAT = 1  # of these files, and of the network's architecture
@@ -123,7 +124,9 @@ def _load(path: Path, family: Family | None) -> Reverse:
     statistics = [arrays.pop(name) for name in ("centre", "precision", "distances")]
     if not isinstance(record.get("shape"), dict):
         raise ValueError(f"File {path} must hold a reverse network, but its record does not say of which shape.")
-    family = known_family(record.get("family"), f"File {path}") if family is None else family
+    if family is None:
+        family = known_family(record.get("family"), f"File {path}")
+        family = family.with_priors(record["priors"]) if "priors" in record else family
     check_record(record, family, f"File {path}")
     fields = {k: _as_tuples(v) for k, v in record["shape"].items()}
     network = make_network(Shape(**fields))

@@ -1,0 +1,171 @@
+"""Adaptation without labels: new priors, images as their own teachers, refusals; and the refinement that makes the labels."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+
+import bandjax as bj
+from bandjax.inference.problem import model_values
+from bandjax.learning import adaptation
+from bandjax.learning.adaptation import NARROWEST, THINNEST, Adaptation, Labelled, adapt, explained, priors_of, widened
+from bandjax.learning.cache import single_precision
+from bandjax.learning.closed_loop import guess_of
+from bandjax.learning.families import buried_sige
+from bandjax.learning.family import COUNTED, EXPOSURE, centre_and_spread, physical
+from bandjax.learning.images import expose, mean_counts
+from bandjax.learning.objective import finish
+from bandjax.learning.refinement import Refinement
+from bandjax.learning.reverse import Seen, Shape
+from bandjax.learning.weights import load_reverse, make_network, save_reverse
+from tests.test_learning import made_up
+
+SMALL = Shape(latent=13, rows=6, columns=10, width=8, blocks=1, hidden=8, components=2)
+FAMILY = buried_sige()
+AXES = {"kx": np.linspace(-0.7, 0.7, 20), "energy": np.linspace(-5.5, 0.3, 32)}
+TOLD = {"photon_energy": 100.0, "fwhm_energy": 0.2}
+
+
+def a_map(counts) -> xr.DataArray:
+    return xr.DataArray(np.asarray(counts, float), dims=tuple(AXES), coords=AXES, attrs=TOLD)
+
+
+@pytest.fixture(scope="module")
+def reverse():
+    """A network that was not trained."""
+    with single_precision():
+        images = expose(FAMILY, jax.random.key(1), made_up(8))
+        return finish(FAMILY, make_network(SMALL), images, {"config": {}})
+
+
+def test_a_family_takes_other_priors():
+    other = FAMILY.with_priors({"eta": (0.2, 0.03)})
+    assert centre_and_spread(dict(other.parameters)["eta"]) == (0.2, 0.03)
+    assert dict(other.parameters) | {"eta": 0} == dict(FAMILY.parameters) | {"eta": 0}
+    assert other.fingerprint != FAMILY.fingerprint and other.signals_fingerprint != FAMILY.signals_fingerprint
+    wide = dict(widened(FAMILY, 5.0).parameters)
+    for name, p in FAMILY.parameters:
+        factor = 5.0 if name in ("fermi_energy", "eta", "inner_potential") else 1.0  # the sample's stay
+        assert centre_and_spread(wide[name]) == pytest.approx((p.value, factor * p.sigma))
+
+
+@pytest.mark.parametrize(
+    ("priors", "sentence"),
+    [
+        ({"etta": (0.1, 0.1)}, "'etta'. Did you mean 'eta'"), ({"eta": (9.0, 0.1)}, "within 0.002 … 5"),
+        ({"eta": (0.1, 0.0)}, "positive width, but gives 0.1 ± 0"),
+    ],
+)  # fmt: skip
+def test_priors_that_are_refused(priors, sentence):
+    with pytest.raises(ValueError, match=sentence.replace("?", r"\?")):
+        FAMILY.with_priors(priors)
+
+
+def test_an_adapted_network_travels_with_its_priors(reverse, tmp_path):
+    family = FAMILY.with_priors({"eta": (0.2, 0.03), "inner_potential": (13.7, 0.4)})
+    priors = {"eta": (0.2, 0.03), "inner_potential": (13.7, 0.4)}
+    with single_precision():
+        images = expose(family, jax.random.key(1), made_up(8))
+        adapted = finish(family, make_network(SMALL), images, {"priors": priors})
+    found = load_reverse(save_reverse(tmp_path / "adapted.npz", adapted)).family
+    assert found.fingerprint == family.fingerprint and found.parameters == family.parameters
+    with pytest.raises(ValueError, match="must belong to family"):
+        load_reverse(tmp_path / "adapted.npz", family=FAMILY)
+
+
+def test_new_priors_are_those_of_the_draws():
+    rng = np.random.default_rng(0)
+    draws = np.array([p.value for _, p in FAMILY.parameters] + [0.0] * len(EXPOSURE)) * np.ones((5, 40, 1))
+    eta = FAMILY.names.index("eta")
+    draws[..., eta] = 0.2 + 0.05 * rng.normal(size=(5, 40))
+    found = priors_of(FAMILY, list(draws))
+    assert set(found) == {"fermi_energy", "eta", "inner_potential"}
+    assert found["eta"] == pytest.approx((draws[..., eta].mean(), draws[..., eta].std()))
+    assert found["inner_potential"] == pytest.approx((12.0, NARROWEST * 0.5))  # all the same: not narrower than that
+
+
+def test_an_image_teaches_with_fewer_counts_and_other_crops():
+    rng = np.random.default_rng(1)
+    view = Seen(*(jnp.asarray(x, jnp.float32) for x in (rng.poisson(60.0, (20, 32)), np.ones((20, 32)), *AXES.values(), 100.0, 0.2)))  # fmt: skip
+    values = np.array([p.value for _, p in FAMILY.parameters] + [1e6, 5.0, 1.5, 0.07])
+    with single_precision():
+        batch = adaptation._own_batch(FAMILY, [Labelled(view, 2.0, values[None])], np.random.default_rng(2), 40)
+        level = mean_counts(batch.counts, batch.mask)
+        back = np.asarray(physical(FAMILY, batch.latent, level))
+    counts, mask = np.asarray(batch.counts), np.asarray(batch.mask)
+    assert (counts <= np.asarray(view.counts)).all() and (counts[mask == 0] == 0).all()
+    kept = mask.mean(axis=(1, 2))
+    assert kept.min() >= 0.7**2 and kept.max() <= 1 and kept.std() > 0.05
+    part = np.asarray(level) / 60.0
+    assert part.min() > 0.9 * THINNEST and part.max() < 1.1 and part.std() > 0.1
+    counted = [FAMILY.names.index(n) for n in COUNTED]
+    # the view has two counts for each of the map's, of which a part is kept: so have gain and backgrounds
+    assert np.allclose(back[:, counted] / values[counted] / 2, part[:, None], rtol=0.05)
+    assert np.allclose(np.delete(back, counted, axis=1), np.delete(values, counted), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda m: m.assign_coords(kx=m.kx + 0.01), "map 1 has another `kx`"),
+        (lambda m: m.assign_attrs(fwhm_energy=0.1), "same `fwhm_energy`, but map 1 has 0.1 and the first 0.2"),
+        (lambda m: m, "explains 0 of 2"),
+    ],
+)
+def test_series_that_are_refused(reverse, change, sentence, monkeypatch):
+    monkeypatch.setattr(adaptation, "explained", lambda *_, **__: [])
+    image = a_map(np.ones((20, 32)))
+    with pytest.raises(ValueError, match=sentence):
+        adapt(reverse, [image, change(image)], quiet=True)
+
+
+def test_an_empty_series_is_refused(reverse):
+    with pytest.raises(ValueError, match="is empty"):
+        adapt(reverse, [], quiet=True)
+
+
+@pytest.mark.slow
+def test_labels_come_from_the_physics_alone(reverse):
+    """An untrained network, images with nuisances four prior widths away: what is explained is near the truth."""
+    family = widened(FAMILY, 5.0)
+    rng, truth = np.random.default_rng(5), {n: p.value for n, p in FAMILY.parameters}
+    truth |= {
+        "eta": 0.2,
+        "inner_potential": 14.0,
+        "gain": 6e5,
+        "background": 2.5,
+        "background_linear": 0.8,
+        "detector_slope": 0.1,
+    }
+    own = {n: v for n, v in truth.items() if n not in FAMILY.sample_names}
+    mean = bj.arpes_image(
+        FAMILY.model_of(model_values(truth)), FAMILY.instrument.replace(**own, **TOLD), AXES, method="coherent"
+    )
+    images = [a_map(rng.poisson(mean)) for _ in range(3)] + [a_map(rng.permutation(rng.poisson(mean), axis=0))]
+    found = explained(reverse, family, images, Adaptation(), quiet=True)
+    assert 1 <= len(found) <= 3  # never the one with shuffled rows; an untrained network may start elsewhere
+    for label in found:
+        error = label.draws.mean(axis=0) - np.array([truth[n] for n in FAMILY.names])
+        assert (np.abs(error) < 6 * label.draws.std(axis=0)).all()
+        assert label.draws.std(axis=0)[FAMILY.names.index("eta")] < 0.3 * dict(family.parameters)["eta"].sigma
+
+
+@pytest.mark.slow
+def test_one_compiled_refinement_is_the_fit(reverse):
+    """On one image `Refinement` ends where `bandjax.fit` does."""
+    truth = {n: p.value for n, p in FAMILY.parameters}
+    told = FAMILY.instrument.replace(**TOLD, gain=6e5, background=2.5, background_linear=0.8)
+    mean = np.asarray(bj.arpes_image(FAMILY.model_of(model_values(truth)), told, AXES, method="coherent"))
+    image = a_map(np.random.default_rng(3).poisson(mean))
+    refinement = Refinement(image, FAMILY, float(image.mean()))
+    start = {n: p.value for n, p in refinement.problem.parameters.items()}
+    end = refinement.descend(image.values, refinement.vector(start))
+    whole = bj.fit(image, refinement.problem, starts=[start], bootstrap_draws=0)
+    errors = np.array([whole.errors[n] for n in refinement.transform.names])
+    expected = np.array([whole.values[n] for n in refinement.transform.names])
+    assert (np.abs(np.array(list(refinement.values(end.state).values())) - expected) < 0.1 * errors).all()
+    assert np.allclose(np.sqrt(np.diag(np.linalg.inv(refinement.precision(end.state)))), errors, rtol=0.02)
+    assert max(refinement.misfits(image.values, end.state)) < 4 and 1 < end.jacobians <= end.trials + 1
+    guess = guess_of(image, reverse)
+    assert len(refinement.starts(image.values, guess, 2)) == 2
