@@ -74,6 +74,8 @@ from bandjax.structure import (
 if TYPE_CHECKING:  # at run time these come from __getattr__ below
     from bandjax.learning.adaptation import Adaptation, adapt
     from bandjax.learning.closed_loop import Inversion, invert
+    from bandjax.learning.crystal_loop import CrystalGuess, as_momentum_cut, crystal_problem, guess_crystal
+    from bandjax.learning.crystals import draw_crystals, expose_crystals, zincblende_family
     from bandjax.learning.families import buried_algaas, buried_sige, sige_superlattice
     from bandjax.learning.images import draw_images
     from bandjax.learning.surrogate import Surrogate, load_surrogate, surrogate_spectra
@@ -85,6 +87,8 @@ _LEARNED = {  # name -> module; these need Flax, which takes seconds to import
     "Adaptation": "adaptation", "Inversion": "closed_loop", "Reverse": "weights", "Surrogate": "surrogate", "adapt": "adaptation",
     "buried_algaas": "families", "buried_sige": "families", "draw_images": "images", "invert": "closed_loop",
     "load_reverse": "weights", "load_surrogate": "surrogate", "sige_superlattice": "families", "surrogate_spectra": "surrogate",
+    "CrystalGuess": "crystal_loop", "as_momentum_cut": "crystal_loop", "crystal_problem": "crystal_loop",
+    "guess_crystal": "crystal_loop", "draw_crystals": "crystals", "expose_crystals": "crystals", "zincblende_family": "crystals",
 }  # fmt: skip
 
 
@@ -100,6 +104,7 @@ def __getattr__(name: str):
 __all__ = [
     "DESCRIPTORS",
     "Adaptation",
+    "CrystalGuess",
     "FitResult",
     "FreeWeights",
     "Instrument",
@@ -115,25 +120,30 @@ __all__ = [
     "adapt",
     "alloy",
     "arpes_image",
+    "as_momentum_cut",
     "bands",
     "buried_algaas",
     "buried_layer",
     "buried_sige",
     "chebyshev_expansion",
+    "crystal_problem",
     "cubic_lattice",
     "density_of_states",
     "depth_below_surface",
+    "draw_crystals",
     "draw_images",
     "effective_masses",
     "environment",
     "erf_profile",
     "exponential_potential",
+    "expose_crystals",
     "find_sites",
     "fit",
     "from_cubic",
     "from_fractional",
     "graded",
     "graphene",
+    "guess_crystal",
     "instrument_parameters",
     "invert",
     "island",
@@ -176,4 +186,5 @@ __all__ = [
     "well_numbers",
     "write_result",
     "zincblende",
-]  # fmt: skip
+    "zincblende_family",
+]

@@ -121,3 +121,18 @@ def test_inner_and_interface(tmp_path):
     metrics = run("inner_and_interface", tmp_path)
     assert min(found["difference"] for found in metrics.values()) > 0.02
     assert (tmp_path / "inner_and_interface.png").stat().st_size > 10_000
+
+
+def test_invert_inas(tmp_path, shared):
+    metrics = run("invert_inas", tmp_path)
+    # five-fold coarser pixels and two steps from the network: the lattice constant, which nobody tells it, to 2 %
+    assert metrics["free"]["values"]["a"] == pytest.approx(6.0583, rel=0.02)
+    materials = [name for name, _, _ in metrics["nearest_refined"]]
+    assert "InAs" in materials[:3] and (tmp_path / "bands.png").stat().st_size > 10_000
+
+
+def test_crystal_recovery(tmp_path):
+    metrics = run("crystal_recovery", tmp_path)
+    assert 0.7 < metrics["covered"]["0.9"]["pooled"] <= 1  # of eight images
+    for name in ("a", "top"):  # what a cut measures best
+        assert metrics["rmse_in_priors"][name] < metrics["spread_of_truth"][name]

@@ -13,13 +13,16 @@ import numpy as np
 import zarr
 from rich.progress import track
 
+from bandjax.learning.crystals import CrystalFamily, draw_crystals
 from bandjax.learning.family import Family
 from bandjax.learning.images import Clean, draw_clean
 
 BLOCK = 128
 
 
-def open_cache(family: Family, path: str | Path, count: int, *, seed: int = 0, quiet: bool = False) -> Clean:
+def open_cache(
+    family: Family | CrystalFamily, path: str | Path, count: int, *, seed: int = 0, quiet: bool = False
+) -> Clean:
     """At least `count` signals of a family as NumPy arrays, made where the cache does not hold them yet.
 
     Args:
@@ -34,9 +37,14 @@ def open_cache(family: Family, path: str | Path, count: int, *, seed: int = 0, q
         OSError: it could not be written; what was there is kept.
     """
     r = family.ranges
-    shapes = ((len(family.drawn),), (r.kx_points, r.energy_points), (r.kx_points,), (r.energy_points,), (), ())
+    shapes = ((len(family.drawn),), family.signal_shape, (r.kx_points,), (r.energy_points,), (), ())
     mark = {"family": family.name, "fingerprint": family.signals_fingerprint, "seed": seed}
-    draw = lambda key, block: draw_clean(family, key, BLOCK)  # noqa: E731
+
+    def draw(key: jax.Array, block: int) -> Clean:
+        return (
+            draw_crystals(family, key, BLOCK) if isinstance(family, CrystalFamily) else draw_clean(family, key, BLOCK)
+        )
+
     fields = {name: ("float32", shape) for name, shape in zip(Clean._fields, shapes, strict=True)}
     return Clean(*open_blocks(path, mark, fields, draw, -(-count // BLOCK), BLOCK, quiet=quiet))
 

@@ -113,6 +113,11 @@ def invert(
     if starts != int(starts) or starts < 1:
         raise ValueError(f"Argument `starts` must be a whole number ≥ 1, but is {starts!r}.")
     reverse = load_reverse() if reverse is None else reverse
+    if not isinstance(reverse.family, Family):
+        raise ValueError(
+            f"Argument `reverse` must be a network of stacks, but is one of {reverse.family.name!r}, whose weights and "
+            "backgrounds are nobody's: see `guess_crystal` and `crystal_problem`."
+        )
     image = check_image(image, reverse.family, reverse.network.shape)
     began = time.perf_counter()
     guess = guess_of(image, reverse, seed=seed)

@@ -13,6 +13,7 @@ from bandjax.hamiltonian import Model
 from bandjax.inference import Parameter, periodic_layers, stack_model
 from bandjax.inference.problem import ModelOf
 from bandjax.inference.stack import PERIODIC
+from bandjax.learning.crystals import CrystalFamily, zincblende_family
 from bandjax.learning.family import Family, Ranges
 from bandjax.materials import load_parameters
 from bandjax.photoemission import Instrument
@@ -77,10 +78,11 @@ def buried_algaas(layers: int = 24, ranges: Ranges | None = None) -> Family:
     return _family("buried_algaas", layers, parameters | OF_INSTRUMENT, ranges, 1.6e-5, ("GaAs", "AlAs"))
 
 
-FAMILIES: dict[str, Callable[..., Family]] = {
+FAMILIES: dict[str, Callable[..., Family | CrystalFamily]] = {
     "buried_sige": buried_sige,
     "sige_superlattice": sige_superlattice,
     "buried_algaas": buried_algaas,
+    "zincblende": zincblende_family,
 }
 
 

@@ -142,6 +142,11 @@ class Family:
         return dataclasses.replace(self, parameters=tuple(parameters.items()))
 
     @property
+    def signal_shape(self) -> tuple[int, ...]:
+        """Shape of the kept signal of one stack."""
+        return (self.ranges.kx_points, self.ranges.energy_points)
+
+    @property
     def _set_by_hand(self) -> dict[str, Any]:
         """Numbers of the instrument that are not the defaults; those that it may get later leave a digest as it is."""
         plain = Instrument()

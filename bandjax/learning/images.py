@@ -65,6 +65,11 @@ def draw_images(family: Family, key: jax.Array, batch: int, *, mesh=None) -> Ima
         batch: How many.
         mesh: Devices to split the images over (`bandjax.devices.device_mesh`).
     """
+    if not isinstance(family, Family):
+        raise TypeError(
+            f"Argument `family` must be a family of stacks, but is {family.name!r}: crystals are drawn by `draw_crystals` "
+            "and exposed by `expose_crystals`."
+        )
     first, second = jax.random.split(key)
     return expose(family, second, draw_clean(family, first, batch, mesh=mesh))
 
@@ -147,7 +152,7 @@ def expose(family: Family, key: jax.Array, clean: Clean) -> Images:
             + q.spread * jax.random.truncated_normal(k, (q.least - q.centre) / q.spread, jnp.inf, dtype=dtype)
             for k, (name, q) in zip(jax.random.split(keys[1], len(NUISANCES)), NUISANCES.items(), strict=True)
         }
-        visible = jnp.outer(_kept(keys[2], r.kx_points, r.crop, dtype), _kept(keys[3], r.energy_points, r.crop, dtype))
+        visible = jnp.outer(kept(keys[2], r.kx_points, r.crop, dtype), kept(keys[3], r.energy_points, r.crop, dtype))
         dead = jax.random.uniform(keys[4], (), dtype, 0.0, r.dead)
         mask = visible * (jax.random.uniform(keys[5], visible.shape, dtype) >= dead)
         dark = exposed(c.signal, c.kx, c.energy, drawn | {"gain": 0.0})  # in units of the mean counts
@@ -190,7 +195,7 @@ def mean_counts(counts: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.maximum((counts * mask).sum(axis=(-2, -1)), 1.0) / jnp.maximum(mask.sum(axis=(-2, -1)), 1.0)
 
 
-def _kept(key: jax.Array, count: int, least: float, dtype) -> jax.Array:
+def kept(key: jax.Array, count: int, least: float, dtype) -> jax.Array:
     """1 inside a random window of at least that part of an axis."""
     first, second = jax.random.split(key)
     length = jnp.round(jax.random.uniform(first, (), dtype, least, 1.0) * count)

@@ -11,6 +11,7 @@ tokens, which mixer blocks (after I. Tolstikhin et al., MLP-Mixer, 2021) combine
 """
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import jax
@@ -38,6 +39,7 @@ class Shape:
         width: Length of a token.
         blocks: Mixer blocks.
         hidden: Length of the head's layers.
+        typical: (centre, scale) of what describes an image as a whole, in the order of `_globals`.
     """
 
     latent: int = 11
@@ -49,6 +51,10 @@ class Shape:
     width: int = 128
     blocks: int = 3
     hidden: int = 256
+    typical: tuple[tuple[float, float], ...] = (
+        (0.0, 1.0), (0.0, 1.0), (-5.0, 1.5), (0.0, 1.5), (2.9, 1.1), (100.0, 6.0), (0.125, 0.045), (0.06, 0.1), (0.13, 0.1),
+        (math.log(800.0), 1.0),
+    )  # fmt: skip
 
 
 class Seen(NamedTuple):
@@ -107,7 +113,7 @@ class ReverseNetwork(nnx.Module):
 
     def __call__(self, image: Seen) -> tuple[Mixture, jax.Array]:
         """Posterior of one image, and its pooled features (feature,)."""
-        whole = _globals(image)
+        whole = _globals(image, self.shape.typical)
         attended, coverage = self.attend(image)
         x = self.embed(jnp.concatenate([attended, coverage], axis=-1)) + self.place[...] + self.whole(whole)
         for block in self.blocks:
@@ -132,17 +138,15 @@ class ReverseNetwork(nnx.Module):
         return found, mass * steps / (2 * np.pi * reach[0] * reach[1])  # 1 inside an image without dead pixels
 
 
-def _globals(image: Seen) -> jax.Array:
-    """What describes an image as a whole, of order one, (GLOBALS,)."""
+def _globals(image: Seen, typical: tuple[tuple[float, float], ...]) -> jax.Array:
+    """What describes an image as a whole, less its typical values and of order one, (GLOBALS,)."""
     level = mean_counts(image.counts, image.mask)
     row, column = image.mask.max(axis=1) > 0, image.mask.max(axis=0) > 0
-    ends = [
+    numbers = jnp.stack([
         jnp.min(jnp.where(row, image.kx, jnp.inf)), jnp.max(jnp.where(row, image.kx, -jnp.inf)),
-        (jnp.min(jnp.where(column, image.energy, jnp.inf)) + 5.0) / 1.5,
-        jnp.max(jnp.where(column, image.energy, -jnp.inf)) / 1.5,
-    ]  # fmt: skip
-    return jnp.stack([
-        *ends, (jnp.log(level) - 2.9) / 1.1, (image.photon_energy - 100.0) / 6.0, (image.fwhm_energy - 0.125) / 0.045,
-        10 * (image.kx[1] - image.kx[0]) - 0.6, 10 * (image.energy[1] - image.energy[0]) - 1.3,
-        jnp.log(image.mask.sum() / 800.0),
+        jnp.min(jnp.where(column, image.energy, jnp.inf)), jnp.max(jnp.where(column, image.energy, -jnp.inf)),
+        jnp.log(level), image.photon_energy, image.fwhm_energy, image.kx[1] - image.kx[0],
+        image.energy[1] - image.energy[0], jnp.log(image.mask.sum()),
     ])  # fmt: skip
+    centre, scale = np.array(typical).T
+    return (numbers - jnp.asarray(centre, numbers.dtype)) / jnp.asarray(scale, numbers.dtype)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from bandjax.learning.cache import open_cache, single_precision
 from bandjax.learning.checkpoints import check_folder, open_manager
+from bandjax.learning.crystals import PLANE, CrystalFamily, draw_crystals, expose_crystals
 from bandjax.learning.families import FAMILIES
 from bandjax.learning.family import Family
 from bandjax.learning.images import Clean, Images, draw_clean, expose
@@ -73,7 +74,7 @@ def train(
         return save_reverse(folder / "reverse.npz", reverse)
 
 
-def _job(config: TrainingConfig, family: Family, network, clean: Clean | None, mesh) -> Job:
+def _job(config: TrainingConfig, family: Family | CrystalFamily, network, clean: Clean | None, mesh) -> Job:
     key = jax.random.fold_in(jax.random.key(config.seed), DATA)
     return Job(
         config.steps, config.checkpoint_every, lambda step: _images(config, family, jax.random.fold_in(key, step), clean, mesh),
@@ -82,28 +83,39 @@ def _job(config: TrainingConfig, family: Family, network, clean: Clean | None, m
     )  # fmt: skip
 
 
-def _images(config: TrainingConfig, family: Family, key: jax.Array, clean: Clean | None, mesh) -> Images:
+def _images(
+    config: TrainingConfig, family: Family | CrystalFamily, key: jax.Array, clean: Clean | None, mesh
+) -> Images:
     """The images of one step."""
     first, second = jax.random.split(key)
     if clean is None:
-        return expose(family, second, draw_clean(family, first, config.batch, mesh=mesh))
+        return _expose(family, second, _draw(family, first, config.batch, mesh))
     # the first ones are held out
     index = jax.random.randint(first, (config.batch,), config.validation, clean.signal.shape[0])
-    return expose(family, second, jax.tree.map(lambda x: x[index], clean))
+    return _expose(family, second, jax.tree.map(lambda x: x[index], clean))
 
 
-def _held_out(config: TrainingConfig, family: Family, clean: Clean | None, mesh, *, exposure: int = 0) -> Images:
+def _held_out(
+    config: TrainingConfig, family: Family | CrystalFamily, clean: Clean | None, mesh, *, exposure: int = 0
+) -> Images:
     """Images of stacks that are not trained on, always the same for one number of the exposure."""
     key = jax.random.key(config.seed)
     if clean is None:
-        held = draw_clean(family, jax.random.fold_in(key, HELD_OUT), config.validation, mesh=mesh)
+        held = _draw(family, jax.random.fold_in(key, HELD_OUT), config.validation, mesh)
     else:
         held = jax.tree.map(lambda x: x[: config.validation], clean)
-    return expose(family, jax.random.fold_in(jax.random.fold_in(key, VALIDATION), exposure), held)
+    return _expose(family, jax.random.fold_in(jax.random.fold_in(key, VALIDATION), exposure), held)
 
 
-def _shape(config: TrainingConfig, family: Family) -> Shape:
-    return Shape(
-        latent=len(family.names), components=config.components, width=config.width, blocks=config.blocks,
-        hidden=config.hidden,
-    )  # fmt: skip
+def _shape(config: TrainingConfig, family: Family | CrystalFamily) -> Shape:
+    sizes = {name: getattr(config, name) for name in ("components", "width", "blocks", "hidden")}
+    return Shape(latent=len(family.names), **sizes, **(PLANE if isinstance(family, CrystalFamily) else {}))
+
+
+def _draw(family: Family | CrystalFamily, key: jax.Array, batch: int, mesh) -> Clean:
+    draw = draw_crystals if isinstance(family, CrystalFamily) else draw_clean
+    return draw(family, key, batch, mesh=mesh)
+
+
+def _expose(family: Family | CrystalFamily, key: jax.Array, clean: Clean) -> Images:
+    return (expose_crystals if isinstance(family, CrystalFamily) else expose)(family, key, clean)

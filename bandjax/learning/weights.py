@@ -128,10 +128,15 @@ def _load(path: Path, family: Family | None) -> Reverse:
         family = known_family(record.get("family"), f"File {path}")
         family = family.with_priors(record["priors"]) if "priors" in record else family
     check_record(record, family, f"File {path}")
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in record["shape"].items()}
+    fields = {k: _as_tuples(v) for k, v in record["shape"].items()}
     network = make_network(Shape(**fields))
     new = unflatten_weights(weights_of(network), arrays, path)
     return Reverse(family, with_weights(network, new), *statistics, record)
+
+
+def _as_tuples(value: Any) -> Any:
+    """JSON's lists as tuples, which can be static."""
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
 def load_arrays(path: Path, what: str, names: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -192,21 +192,22 @@ def _blur_lateral(raw: jax.Array, instrument: Instrument, plan: Plan, hv: jax.Ar
 def _on_grid(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padded: jax.Array, mesh) -> jax.Array:
     """Diagonalise on the (k_x, k_z) grid, then average over k_z and carry to the pixels; (projector, pixel, energy)."""
     q = band_shift(instrument, hv)
-    kz = jnp.array(plan.kz, lab.dtype)
+    stretch = _stretch(lab, plan)  # nodes, cells and their origin go with the zone where the cell is fitted
+    kz, origin = stretch * jnp.array(plan.kz, lab.dtype), stretch * plan.kz_origin
 
     def at_kx(kx: jax.Array) -> jax.Array:
         kinetic_k2 = wave_number(hv - instrument.work_function + padded) ** 2
         middle = padded.shape[0] // 2
         ky = -jnp.sin(jnp.deg2rad(instrument.tilt)) * jnp.sqrt(kinetic_k2[middle] - (kx + q[0]) ** 2) - q[1]
         outside = jnp.broadcast_to(jnp.stack([kx + q[0], ky + q[1]]), (padded.shape[0], 2))
-        centre = central_kz(instrument, outside, padded, hv) - plan.kz_origin
+        centre = central_kz(instrument, outside, padded, hv) - origin
         kx, ky = kx + instrument.origin[0], ky + instrument.origin[1]
         x, gamma = _scales(instrument, padded, jnp.stack([kx, ky]))
         if len(plan.kz) == 1:
-            k = jnp.stack([kx, ky, centre[middle] + plan.kz_origin])
+            k = jnp.stack([kx, ky, centre[middle] + origin])
             return _spectrum_at(lab, instrument, k, hv, x, gamma, plan)
-        share = _kz_shares(plan, centre, 1 / (2 * instrument.escape_depth))  # (k_z, energy)
-        at = lambda z: _spectrum_at(lab, instrument, jnp.stack([kx, ky, z + plan.kz_origin]), hv, x, gamma, plan)  # noqa: E731
+        share = _kz_shares(plan, centre, 1 / (2 * instrument.escape_depth), stretch)  # (k_z, energy)
+        at = lambda z: _spectrum_at(lab, instrument, jnp.stack([kx, ky, z + origin]), hv, x, gamma, plan)  # noqa: E731
         everywhere = jax.vmap(at)(kz)
         sharp = jnp.einsum("zpe,ze->pe", everywhere, share, precision="highest")
         if instrument.matrix_elements != "free":
@@ -221,10 +222,17 @@ def _on_grid(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padd
     return _to_pixels(raw, instrument, plan, hv, padded)
 
 
-def _kz_shares(plan: Plan, centre: jax.Array, half: jax.Array) -> jax.Array:
+def _stretch(lab: Model, plan: Plan) -> jax.Array | float:
+    """Period along k_z of the model over that of the one that the plan was made for."""
+    if plan.kz_multiple is None or plan.kz_period is None:
+        return 1.0
+    return jnp.matmul(jnp.array(plan.kz_multiple, lab.dtype), lab.reciprocal, precision="highest")[2] / plan.kz_period
+
+
+def _kz_shares(plan: Plan, centre: jax.Array, half: jax.Array, stretch: jax.Array | float) -> jax.Array:
     """Part of the (periodic) Lorentzian around k_z(E) that falls to each node's cell, (node, energy), summing to 1."""
-    edges = jnp.array(plan.kz_edges, centre.dtype)
-    images = [n * float(plan.kz_period) for n in range(-2, 3)] if plan.kz_period else [0.0]
+    edges = stretch * jnp.array(plan.kz_edges, centre.dtype)
+    images = [n * stretch * float(plan.kz_period) for n in range(-2, 3)] if plan.kz_period else [0.0]
 
     def below(z: jax.Array) -> jax.Array:  # (edge, energy): the Lorentzian's part below z
         return sum(jnp.arctan((z[:, None] + shift - centre[None, :]) / half) for shift in images) / np.pi

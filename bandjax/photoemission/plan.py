@@ -53,6 +53,7 @@ class Plan:
     kz_edges: tuple[float, ...] = ()  # "grid": cells of those nodes
     kz_origin: float = 0.0
     kz_period: float | None = None
+    kz_multiple: tuple[int, int, int] | None = None  # reciprocal lattice vectors that make up that period
     fold_x: bool = False
     fold_z: bool = False
     folded_at: tuple[float, float, float] | None = None  # azimuth, incidence and its azimuth that `fold_x` holds for
@@ -171,12 +172,13 @@ def _grid(
     first = 0 if fold_x else int(np.floor(low / step))
     last = int(np.ceil((max(-low, high) if fold_x else high) / step))
 
+    multiple = _period_multiple(lab)
     origin, nodes, edges = _kz_nodes(
         kz, 1 / (2 * float(instrument.escape_depth)), _period(lab), fold_z, kz_points, kz_reach
     )
     return Plan(
         axes, "grid", padded, (), kz_points, tuple(float(i * step) for i in range(first, last + 1)), tuple(map(float, nodes)),
-        tuple(map(float, edges)), origin, _period(lab), fold_x, fold_z,
+        tuple(map(float, edges)), origin, _period(lab), multiple, fold_x, fold_z,
         _directions(instrument) if fold_x else None, _choices(instrument),
     )  # fmt: skip
 
@@ -222,16 +224,22 @@ def _kz_nodes(
 
 def _period(lab: Model) -> float | None:
     """Shortest reciprocal-lattice vector along the surface normal, 1/Å; None where the crystal has none."""
-    shortest = None
+    multiple = _period_multiple(lab)
+    return None if multiple is None else float((np.array(multiple) @ np.asarray(lab.reciprocal))[2])
+
+
+def _period_multiple(lab: Model) -> tuple[int, int, int] | None:
+    """How many of each reciprocal lattice vector make up the shortest one along the surface normal."""
+    shortest, found = None, None
     reciprocal = np.asarray(lab.reciprocal)
     for triple in np.ndindex(9, 9, 9):
         multiple = np.array(triple) - 4
         if any(m and not p for m, p in zip(multiple, lab.topology.periodic, strict=True)):
             continue  # the cell's length where there is vacuum means nothing
         vector = multiple @ reciprocal
-        if abs(vector[0]) + abs(vector[1]) < 1e-6 and vector[2] > 1e-6:
-            shortest = vector[2] if shortest is None else min(shortest, vector[2])
-    return shortest
+        if abs(vector[0]) + abs(vector[1]) < 1e-6 and vector[2] > 1e-6 and (shortest is None or vector[2] < shortest):
+            shortest, found = vector[2], (int(multiple[0]), int(multiple[1]), int(multiple[2]))
+    return found
 
 
 def _folds(lab: Model, instrument: Instrument) -> tuple[bool, bool]:
