@@ -22,6 +22,7 @@ from bandjax.inference.problem import prepare
 from bandjax.io import read, write_atomically, write_map
 from bandjax.materials import list_parameters
 from bandjax.photoemission import QUANTITIES, arpes_image, as_axes
+from bandjax.progress import Bar
 from bandjax.results import provenance_of, read_result, result_dataset, valence_bands, write_result
 from bandjax.spectrum import bands, k_path
 
@@ -261,34 +262,6 @@ def words(dataset: xr.Dataset) -> str:
     for name, (value, error, again) in summary(dataset)["derived"].items():
         lines.append(f"{name:18}{value:11.4f}{_cell(error, 10)}{_cell(again, 10)}         derived")
     return "\n".join([*lines, *(str(s) for s in dataset["report"].values)])
-
-
-class Bar:
-    """The progress of a fit of so many stages, on stderr for people (a terminal, not quiet, no JSON); otherwise nothing."""
-
-    def __init__(self, options: argparse.Namespace, stages: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-        console = Console(stderr=True)
-        shown = console.is_terminal and not (options.json or getattr(options, "quiet", False))
-        self.bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=console, disable=not shown
-        )
-        self.stages = stages
-        self.task = self.bar.add_task("compiling …", total=None)
-
-    def __enter__(self) -> Callable[[dict[str, Any]], None]:
-        self.bar.start()
-        return self._step
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def _step(self, entry: dict[str, Any]) -> None:
-        stage = int(entry["stage"]) + 1
-        words = f"stage {stage}/{max(self.stages, stage)}, step {int(entry['step'])}: −log L {entry['cost']:.6g}, promised {entry['promised']:.2g}"
-        self.bar.update(self.task, description=words)
 
 
 def _save(figure: Any, path: Path) -> None:

@@ -6,17 +6,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
-from bandjax.commands import Bar
+from bandjax.inference import Parameter
 from bandjax.io import check_map, read, write_atomically
 from bandjax.learning.adaptation import adapt
 from bandjax.learning.closed_loop import Inversion, as_dictionary, invert
+from bandjax.learning.family import centre_and_spread
 from bandjax.learning.surrogate import load_surrogate
 from bandjax.learning.surrogate_training import SurrogateConfig, read_surrogate_config, train_surrogate
 from bandjax.learning.training import train
 from bandjax.learning.training_config import TrainingConfig, read_training
 from bandjax.learning.weights import load_reverse, save_reverse
+from bandjax.progress import Bar
 from bandjax.results import provenance_of, result_dataset, source_commit, write_result
 
 
@@ -89,6 +92,12 @@ def words(found: Inversion) -> str:
     for name, parameter in found.fit.problem.parameters.items():
         lines.append(
             f"{name:18}{found.values[name]:11.4g}{found.errors[name]:10.2g}{found.guess.values[name]:11.4g}"
-            f"{found.guess.errors[name]:10.2g}{parameter.sigma:10.2g}  {parameter.unit}"
+            f"{found.guess.errors[name]:10.2g}{_width(parameter):10.2g}  {parameter.unit}"
         )
     return "\n".join([*lines, *found.report])
+
+
+def _width(parameter: Parameter) -> float:
+    """Standard deviation of a prior, also of one that is even between bounds; infinite where there is none."""
+    bounded = np.isfinite(parameter.lower) and np.isfinite(parameter.upper)
+    return centre_and_spread(parameter)[1] if np.isfinite(parameter.sigma) or bounded else float("inf")

@@ -19,7 +19,7 @@ from rich.progress import track
 jax.config.update("jax_enable_x64", True)
 
 from bandjax.io import write_atomically  # noqa: E402
-from bandjax.learning.closed_loop import MISFIT  # noqa: E402
+from bandjax.learning.residuals import MISFIT  # noqa: E402
 from bandjax.learning.weights import Reverse, load_reverse  # noqa: E402
 from experiments.common import arguments, check_config, write_json  # noqa: E402
 from experiments.descents import REACHED, Bench, share  # noqa: E402

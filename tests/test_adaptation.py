@@ -9,7 +9,18 @@ import xarray as xr
 import bandjax as bj
 from bandjax.inference.problem import model_values
 from bandjax.learning import adaptation
-from bandjax.learning.adaptation import NARROWEST, THINNEST, Adaptation, Labelled, adapt, explained, priors_of, widened
+from bandjax.learning.adaptation import (
+    NARROWEST,
+    THINNEST,
+    Adaptation,
+    Explained,
+    Labelled,
+    adapt,
+    explained,
+    labels_of,
+    priors_of,
+    widened,
+)
 from bandjax.learning.cache import single_precision
 from bandjax.learning.closed_loop import guess_of
 from bandjax.learning.families import buried_sige
@@ -74,15 +85,42 @@ def test_an_adapted_network_travels_with_its_priors(reverse, tmp_path):
         load_reverse(tmp_path / "adapted.npz", family=FAMILY)
 
 
-def test_new_priors_are_those_of_the_draws():
+def of_values(values, sigma) -> Explained:
+    return Explained(None, 1.0, np.asarray(values), np.diag(1 / np.asarray(sigma) ** 2))
+
+
+def test_new_priors_are_those_of_the_images():
     rng = np.random.default_rng(0)
-    draws = np.array([p.value for _, p in FAMILY.parameters] + [0.0] * len(EXPOSURE)) * np.ones((5, 40, 1))
-    eta = FAMILY.names.index("eta")
-    draws[..., eta] = 0.2 + 0.05 * rng.normal(size=(5, 40))
-    found = priors_of(FAMILY, list(draws))
-    assert set(found) == {"fermi_energy", "eta", "inner_potential"}
-    assert found["eta"] == pytest.approx((draws[..., eta].mean(), draws[..., eta].std()))
-    assert found["inner_potential"] == pytest.approx((12.0, NARROWEST * 0.5))  # all the same: not narrower than that
+    middle = np.array([p.value for _, p in FAMILY.parameters] + [1.0] * len(EXPOSURE))
+    sigma, eta = 0.01 * np.abs(middle), FAMILY.names.index("eta")
+    sigma[eta] = 0.03
+    found = []
+    for _ in range(4000):
+        values = middle.copy()
+        values[eta] = 0.2 + np.hypot(0.04, 0.03) * rng.normal()  # images differ by 0.04, each is known to 0.03
+        found.append(of_values(values, sigma))
+    priors = priors_of(FAMILY, found)
+    assert set(priors) == {"fermi_energy", "eta", "inner_potential"}
+    assert priors["eta"] == pytest.approx((0.2, 0.04), rel=0.06)  # five standard errors of 4000 draws of variance 0.05²
+    assert priors["inner_potential"] == pytest.approx((12.0, NARROWEST * 0.5))  # all the same: not narrower than that
+
+
+def test_labels_have_the_new_priors_instead_of_the_old():
+    wide, new = widened(FAMILY, 5.0), FAMILY.with_priors({"eta": (0.2, 0.03)})
+    middle = np.array([p.value for _, p in FAMILY.parameters] + [1.0] * len(EXPOSURE))
+    sigma, eta = 0.01 * np.abs(middle), FAMILY.names.index("eta")
+    likelihood = 0.02  # with the wide prior 0.12 ± 0.1 it gave these
+    sigma[eta] = (likelihood**-2 + 0.1**-2) ** -0.5
+    middle[eta] = sigma[eta] ** 2 * (0.15 / likelihood**2 + 0.12 / 0.1**2)
+    draws = np.concatenate(
+        [labels_of(of_values(middle, sigma), wide, new, np.random.default_rng(i)).draws for i in range(100)]
+    )
+    expected = (likelihood**-2 + 0.03**-2) ** -0.5
+    mean = expected**2 * (0.15 / likelihood**2 + 0.2 / 0.03**2)
+    count = len(draws)
+    assert draws[:, eta].mean() == pytest.approx(mean, abs=4 * expected / np.sqrt(count))
+    assert draws[:, eta].std() == pytest.approx(expected, rel=4 / np.sqrt(2 * count))
+    assert draws[:, 0].mean() == pytest.approx(middle[0], abs=4 * sigma[0] / np.sqrt(count))  # the sample's stay
 
 
 def test_an_image_teaches_with_fewer_counts_and_other_crops():
@@ -110,19 +148,25 @@ def test_an_image_teaches_with_fewer_counts_and_other_crops():
     [
         (lambda m: m.assign_coords(kx=m.kx + 0.01), "map 1 has another `kx`"),
         (lambda m: m.assign_attrs(fwhm_energy=0.1), "same `fwhm_energy`, but map 1 has 0.1 and the first 0.2"),
-        (lambda m: m, "explains 0 of 2"),
+        (lambda m: m * 2, "about the same counts, but map 1 has 2 a pixel and their median is 1"),
+        (lambda m: m, "explains 0 of 9"),
     ],
 )
 def test_series_that_are_refused(reverse, change, sentence, monkeypatch):
     monkeypatch.setattr(adaptation, "explained", lambda *_, **__: [])
     image = a_map(np.ones((20, 32)))
     with pytest.raises(ValueError, match=sentence):
-        adapt(reverse, [image, change(image)], quiet=True)
+        adapt(reverse, [image, change(image), *[image] * 7], quiet=True)
 
 
-def test_an_empty_series_is_refused(reverse):
-    with pytest.raises(ValueError, match="is empty"):
+def test_a_series_that_is_too_short_is_refused(reverse):
+    with pytest.raises(ValueError, match="at least 8 maps, but holds 0"):
         adapt(reverse, [], quiet=True)
+
+
+def test_settings_that_are_refused():
+    with pytest.raises(ValueError, match="`batch` of an adaptation must be ≥ 2, but is 1"):
+        Adaptation(batch=1)
 
 
 @pytest.mark.slow
@@ -146,9 +190,9 @@ def test_labels_come_from_the_physics_alone(reverse):
     found = explained(reverse, family, images, Adaptation(), quiet=True)
     assert 1 <= len(found) <= 3  # never the one with shuffled rows; an untrained network may start elsewhere
     for label in found:
-        error = label.draws.mean(axis=0) - np.array([truth[n] for n in FAMILY.names])
-        assert (np.abs(error) < 6 * label.draws.std(axis=0)).all()
-        assert label.draws.std(axis=0)[FAMILY.names.index("eta")] < 0.3 * dict(family.parameters)["eta"].sigma
+        sigma = np.sqrt(np.diagonal(np.linalg.inv(label.precision)))
+        assert (np.abs(label.values - np.array([truth[n] for n in FAMILY.names])) < 6 * sigma).all()
+        assert sigma[FAMILY.names.index("eta")] < 0.3 * dict(family.parameters)["eta"].sigma
 
 
 @pytest.mark.slow

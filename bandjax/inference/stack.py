@@ -44,7 +44,7 @@ def periodic_layers(values: Mapping[str, Any], depth: np.ndarray) -> jax.Array:
             shorter than `THINNEST` end above the bottom.
         depth: Depth of each layer in monolayers (0: outermost), shape (layer,).
     """
-    upper = values["cap"] + (values["first"] + values["second"]) * np.arange(np.ceil(len(depth) / THINNEST))
+    upper = values["cap"] + (values["first"] + values["second"]) * np.arange(np.ceil((depth[-1] + 1) / THINNEST))
     # n layers are those at depths 0 … n − 1, so that the interface lies half a layer above depth n
     step = lambda edge: jax.scipy.special.ndtr((depth[:, None] - (edge - 0.5)) / values["interface"])  # noqa: E731
     return jnp.clip((step(upper) - step(upper + values["second"])).sum(axis=1), 0.0, 1.0)

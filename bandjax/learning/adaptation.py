@@ -1,13 +1,16 @@
 """A reverse network adapted to images without labels, through the physics.
 
-Every image is refined by the exact model, with the priors of the nuisances widened. The images that it explains
-(by the residual test) give two things. Their nuisances become the family's priors, and each image gets a posterior,
+Every image is refined by the exact model, with wide priors of Fermi level, lifetime and inner potential (the exposure's stay). Of the
+images that it explains (by the residual test) these nuisances become the family's priors, and each gives pseudo-labels: draws from
 
     p(x | image) ∝ exp(−½ (x − x*)ᵀ F (x − x*)),
 
-the reconstruction −log L with the priors to second order about its minimum x*. The network then lowers −mean log q(x | image) over images
-simulated by the family with its new priors, and over the images themselves, of which every step sees other crops and
-thinned counts, with draws of that posterior as labels. No label of any image is needed.
+the end x* of the refinement and the Fisher matrix F with the new priors (Laplace, Gauss-Newton). The network then lowers
+−mean log q(x | image) over images simulated by the family with its new priors, and over the images themselves, of which every
+step sees other crops and thinned counts. No image needs a label, and no gradient passes through the physics.
+
+An image with two explanations is taught by the one that was accepted first; images that the model does not explain are left out.
+Labels of all counts are right for thinned ones on average over many images, not for each: a few images seen often teach too much certainty.
 """
 
 import dataclasses
@@ -22,13 +25,14 @@ from rich.progress import track
 
 from bandjax.learning.cache import single_precision
 from bandjax.learning.checkpoints import State
-from bandjax.learning.closed_loop import MISFIT, guess_of
-from bandjax.learning.family import COUNTED, EXPOSURE, Family, centre_and_spread, standardised
+from bandjax.learning.closed_loop import guess_of
+from bandjax.learning.family import COUNTED, EXPOSURE, Family, centre_and_spread, exposure_parameters, standardised
 from bandjax.learning.images import Images, draw_clean, expose, mean_counts
 from bandjax.learning.job import make_optimiser, make_schedule, make_step
-from bandjax.learning.objective import finish, make_loss
+from bandjax.learning.objective import finish, make_loss, side_by_side
 from bandjax.learning.observe import as_seen, check_image
 from bandjax.learning.refinement import Refinement
+from bandjax.learning.residuals import MISFIT
 from bandjax.learning.reverse import Seen
 from bandjax.learning.weights import Reverse, weights_of, with_weights
 from bandjax.photoemission import QUANTITIES
@@ -36,7 +40,8 @@ from bandjax.photoemission import QUANTITIES
 FEWEST = 8  # explained images below which nuisances have no distribution
 NARROWEST = 0.3  # part of the old prior's width that the new one has at least
 DRAWS = 64  # labels kept of each image
-THINNEST = 0.3  # part of the counts, and of each axis, that a step sees at least of an image
+THINNEST = 0.3  # part of the counts that a step sees at least of an image
+UNLIKE = 1.5  # factor by which the mean counts of an image may differ from their median
 OWN = 0.25  # weight of the images themselves in the loss
 SIMULATED, WEIGHTS = 1, 2  # streams of random numbers of a seed
 
@@ -63,12 +68,31 @@ class Adaptation:
     learning_rate: float = 3e-4
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        least = {"widen": 1, "starts": 1, "max_steps": 1, "signals": 8, "steps": 1, "batch": 2}
+        for name, value in least.items():
+            if not getattr(self, name) >= value:
+                raise ValueError(
+                    f"Argument `{name}` of an adaptation must be ≥ {value}, but is {getattr(self, name)!r}."
+                )
+        if not self.learning_rate > 0:
+            raise ValueError(f"Argument `learning_rate` of an adaptation must be > 0, but is {self.learning_rate!r}.")
 
-class Labelled(NamedTuple):
-    """An image that the model explains: what the network sees of it, and draws of its posterior."""
+
+class Explained(NamedTuple):
+    """An image that the model explains: what the network sees of it, and its Gaussian posterior."""
 
     view: Seen
     share: float  # counts that the network sees for each of the map's
+    values: np.ndarray  # (name,), physical, in the order of `family.names`
+    precision: np.ndarray  # (name, name)
+
+
+class Labelled(NamedTuple):
+    """An image with draws of its posterior."""
+
+    view: Seen
+    share: float
     draws: np.ndarray  # (draw, name), physical, in the order of `family.names`
 
 
@@ -94,12 +118,15 @@ def adapt(
     images = [check_image(image, reverse.family, reverse.network.shape) for image in images]
     _check_alike(images)
     wide = widened(reverse.family, settings.widen)
-    labelled = explained(reverse, wide, images, settings, quiet=quiet)
-    if len(labelled) < FEWEST:
+    found = explained(reverse, wide, images, settings, quiet=quiet)
+    if len(found) < FEWEST:
         raise ValueError(
-            f"Argument `images` must hold at least {FEWEST} that the model explains, but it explains {len(labelled)} of {len(images)}."
+            f"Argument `images` must hold at least {FEWEST} that the model explains, but it explains {len(found)} of {len(images)}."
         )
-    family = reverse.family.with_priors(priors_of(reverse.family, [label.draws for label in labelled]))
+    family = reverse.family.with_priors(priors_of(reverse.family, found))
+    labelled = [
+        labels_of(image, wide, family, np.random.default_rng([settings.seed, i])) for i, image in enumerate(found)
+    ]
     with single_precision():
         network, held_out = _trained(reverse, family, labelled, settings, quiet=quiet)
         told = {"images": len(images), "explained": len(labelled), "settings": dataclasses.asdict(settings)}
@@ -114,8 +141,8 @@ def widened(family: Family, factor: float) -> Family:
 
 def explained(
     reverse: Reverse, family: Family, images: Sequence[xr.DataArray], settings: Adaptation, *, quiet: bool = False
-) -> list[Labelled]:
-    """The images that the family's model explains, each with draws of its posterior.
+) -> list[Explained]:
+    """The images that the family's model explains, each with its Gaussian posterior.
 
     Args:
         reverse: Gives the starts.
@@ -124,7 +151,7 @@ def explained(
         settings: Starts, steps and seed.
         quiet: Whether to show no progress bar.
     """
-    level = float(np.median([np.nanmean(image.values) for image in images]))
+    level = float(np.median([np.nanmean(image.values) for image in images]))  # the unit of the backgrounds' priors
     refinement = Refinement(images[0], family, level, max_steps=settings.max_steps)
     names, out = refinement.transform.names, []
     for i, image in enumerate(track(images, "refinements", disable=quiet)):
@@ -132,24 +159,40 @@ def explained(
         _, state, _ = refinement.refine(counts, guess, settings.starts)
         if not (bool(state.done) and max(refinement.misfits(counts, state)) <= MISFIT):
             continue
-        covariance = np.linalg.inv(refinement.precision(state))
-        found = list(refinement.values(state).values())
-        rng = np.random.default_rng([settings.seed, i])
-        draws = rng.multivariate_normal(found, covariance, DRAWS, method="cholesky")
-        draws = np.clip(draws, refinement.transform.lower, refinement.transform.upper)
         with single_precision():
             view, share = as_seen(image, reverse.family, seed=settings.seed)
-        out.append(Labelled(view, share, draws[:, [names.index(name) for name in reverse.family.names]]))
+        order = [names.index(name) for name in reverse.family.names]
+        values = np.array(list(refinement.values(state).values()))[order]
+        out.append(Explained(view, share, values, refinement.precision(state)[np.ix_(order, order)]))
     return out
 
 
-def priors_of(family: Family, draws: list[np.ndarray]) -> dict[str, tuple[float, float]]:
-    """Centre and width of every nuisance that is no exposure, over draws of images, each (draw, name)."""
-    every, out = np.concatenate(draws), {}
-    for i, (name, parameter) in enumerate(family.parameters):
+def priors_of(family: Family, found: Sequence[Explained]) -> dict[str, tuple[float, float]]:
+    """Centre and width of every nuisance that is no exposure: mean and variance over images, less their own mean variance."""
+    values = np.array([image.values for image in found])
+    own = np.array([np.diagonal(np.linalg.inv(image.precision)) for image in found]).mean(axis=0)
+    variance = np.maximum(values.var(axis=0, ddof=1) - own, 0.0)
+    return {
+        name: (float(values[:, i].mean()), float(max(np.sqrt(variance[i]), NARROWEST * centre_and_spread(p)[1])))
+        for i, (name, p) in enumerate(family.parameters) if name in QUANTITIES
+    }  # fmt: skip
+
+
+def labels_of(image: Explained, old: Family, new: Family, rng: np.random.Generator) -> Labelled:
+    """Draws of an image's posterior, moved from the old priors to the new ones and kept within the bounds."""
+    precision, pull = image.precision.copy(), image.precision @ image.values
+    for i, ((name, before), (_, after)) in enumerate(zip(old.parameters, new.parameters, strict=True)):
         if name in QUANTITIES:
-            out[name] = (float(every[:, i].mean()), float(max(every[:, i].std(), NARROWEST * centre_and_spread(parameter)[1])))  # fmt: skip
-    return out
+            for (centre, sigma), sign in ((centre_and_spread(before), -1), (centre_and_spread(after), 1)):
+                precision[i, i] += sign / sigma**2
+                pull[i] += sign * centre / sigma**2
+    draws = rng.multivariate_normal(
+        np.linalg.solve(precision, pull), np.linalg.inv(precision), DRAWS, method="cholesky"
+    )
+    low, high = np.array(
+        [(p.lower, p.upper) for _, p in (*new.parameters, *exposure_parameters(1.0, new.brightness).items())]
+    ).T
+    return Labelled(image.view, image.share, np.clip(draws, low, high))
 
 
 def _trained(reverse: Reverse, family: Family, labelled: list[Labelled], settings: Adaptation, *, quiet: bool):
@@ -177,7 +220,7 @@ def _trained(reverse: Reverse, family: Family, labelled: list[Labelled], setting
             raise FloatingPointError(f"The loss must stay finite, but is {float(value)} in step {i} of the adaptation.")
     rest = jax.tree.map(lambda x: x[:held], clean)
     several = [expose(family, jax.random.fold_in(key, 10 + i), rest) for i in range(4)]
-    return with_weights(reverse.network, state.weights), jax.tree.map(lambda *x: jnp.concatenate(x), *several)
+    return with_weights(reverse.network, state.weights), side_by_side(several)
 
 
 def _own_batch(family: Family, labelled: list[Labelled], rng: np.random.Generator, count: int) -> Images:
@@ -185,7 +228,8 @@ def _own_batch(family: Family, labelled: list[Labelled], rng: np.random.Generato
     rows = []
     for i in rng.integers(len(labelled), size=count):
         view, share, draws = labelled[i]
-        part = np.exp(rng.uniform(np.log(THINNEST), 0.0))
+        least = family.ranges.counts[0] / float(mean_counts(view.counts, view.mask))  # no fewer counts than are trained
+        part = np.exp(rng.uniform(min(np.log(max(THINNEST, least)), 0.0), 0.0))
         counts = rng.binomial(np.round(view.counts).astype(int), part)
         mask = np.array(view.mask)
         for axis, size in enumerate(mask.shape):
@@ -210,12 +254,17 @@ def _priors(family: Family) -> dict[str, tuple[float, float]]:
 
 
 def _check_alike(images: Sequence[xr.DataArray]) -> None:
-    if not images:
-        raise ValueError("Argument `images` must hold maps, but is empty.")
+    if len(images) < FEWEST:
+        raise ValueError(f"Argument `images` must hold at least {FEWEST} maps, but holds {len(images)}.")
     for i, image in enumerate(images):
         for name in ("kx", "energy"):
             if not np.array_equal(image[name].values, images[0][name].values):
                 raise ValueError(f"Argument `images` must hold maps with the same axes, but map {i} has another `{name}` than the first.")  # fmt: skip
+        mean, middle = float(image.mean()), float(np.median([i.mean() for i in images]))
+        if not 1 / UNLIKE < mean / middle < UNLIKE:
+            raise ValueError(
+                f"Argument `images` must hold maps of about the same counts, but map {i} has {mean:.3g} a pixel and their median is {middle:.3g}."
+            )
         for name in ("photon_energy", "fwhm_energy"):
             if image.attrs[name] != images[0].attrs[name]:
                 raise ValueError(

@@ -15,29 +15,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from scipy.special import xlogy
 
 from bandjax.inference import FitResult, Problem, fit
 from bandjax.inference.descent import Progress
 from bandjax.inference.likelihood import SMALLEST_MEAN
-from bandjax.inference.uncertainty import residual_tests
 from bandjax.learning.cache import single_precision
-from bandjax.learning.family import COUNTED, Family, exposure_parameters, physical
+from bandjax.learning.family import COUNTED, Family, centre_and_spread, exposure_parameters, physical
 from bandjax.learning.images import mean_counts
 from bandjax.learning.mixture import Mixture, distances, moments, sample
 from bandjax.learning.observe import as_seen, check_image
+from bandjax.learning.residuals import MISFIT, residual_test
 from bandjax.learning.reverse import ReverseNetwork, Seen
 from bandjax.learning.weights import Reverse, load_reverse
 
 SAMPLES = 16  # draws from the posterior that are candidates for a start beside the means of its components
 UNLIKELY = 0.01  # weight of a component below which its mean is none of the candidates
 APART = 2.0  # standard deviations (see `distances`) between starts; two draws of one of six numbers exceed it 1 time in 2000
-MISFIT = 4.0  # standard deviations by which χ² or a neighbour correlation may exceed that of noise
 AMBIGUOUS = 3.0  # −log posterior by which a second explanation may be worse: odds of 1 to 20
 DIFFERENT = 4.0  # standard errors by which it must differ in a number of the sample
 OUTSIDE = 0.995  # quantile of the distances in the family beyond which an image is called unlike the training
 FEWER = 0.8  # part of the fewest trained counts below which an image is said to have too few
 PACE, AHEAD = 8, 5.0  # an unconverged descent is not judged if five times what its last eight trials gained would do
-SMOOTH = 3  # degree of the polynomials that stand for a background in what is said of a misfit
 PRIOR_ONLY = 0.9  # part of the prior's width above which a number is not measured
 
 
@@ -181,87 +180,6 @@ def problem_of(image: xr.DataArray, family: Family, level: float) -> Problem:
     return Problem(family.model_of, parameters, instrument, broadening=(), inflate=False, method=family.method)
 
 
-def residual_test(result: FitResult) -> tuple[float, list[str]]:
-    """By how many standard deviations the worst of χ² and the neighbours' correlations exceeds noise, and sentences: of
-    what form the misfit is, and what else says that the image is not one of counts that the model makes."""
-    found = result.maps["map"]
-    tests = misfits(found.data.values, found.model.values, len(result.names))
-    named = dict(
-        zip(("χ²", *(f"the correlation of neighbours along {d}" for d in found.data.dims)), tests, strict=True)
-    )
-    words = [
-        f"{name[0].upper()}{name[1:]} exceeds that of noise by {value:.1f} standard deviations."
-        for name, value in named.items()
-        if value > MISFIT
-    ]
-    if max(tests) > MISFIT:
-        words.append(_form_of(found.data.values, found.model.values, len(result.names)))
-    fitted = np.isfinite(found.data.values)
-    if tests[0] < -MISFIT:
-        words.append(f"χ² is {-tests[0]:.1f} standard deviations below that of noise: the errors are too large.")
-    if (found.data.values[fitted] % 1 != 0).any():
-        words.append(
-            "The image holds numbers that are not whole, but counts are what noise, errors and verdict assume."
-        )
-    return max(tests), words
-
-
-def misfits(data: np.ndarray, model: np.ndarray, parameters: int) -> tuple[float, ...]:
-    """Excess of Pearson's χ² and of the correlations of neighbours along each axis, in standard deviations of noise.
-
-    The variance of χ² of Poisson counts is Σ (2 + 1/μ), that of a correlation one over the number of pairs. Pixels whose
-    mean is so small that the likelihood no longer is Poisson's (`SMALLEST_MEAN`) are one pixel together, without neighbours.
-
-    Args:
-        data: Counts, NaN where a pixel is not fitted.
-        model: Mean counts.
-        parameters: How many were fitted.
-    """
-    mean = np.maximum(model, SMALLEST_MEAN)
-    fitted = np.isfinite(data) & (model > SMALLEST_MEAN)
-    if fitted.sum() <= parameters:
-        return (0.0,) * (1 + data.ndim)
-    residual = np.where(fitted, data - mean, 0.0) / np.sqrt(mean)
-    tests = residual_tests(residual, fitted, np.zeros_like(fitted), parameters, residual)
-    excess, variance = (residual**2).sum() - (fitted.sum() - parameters), (2 + 1 / mean[fitted]).sum()
-    faint = np.isfinite(data) & ~fitted
-    if faint.any():
-        together = max(np.maximum(model[faint], 0).sum(), SMALLEST_MEAN)
-        excess += (data[faint].sum() - together) ** 2 / together - 1
-        variance += 2 + 1 / together
-    chi2 = float(excess / np.sqrt(variance))
-    pairs = [(np.delete(fitted, 0, axis) & np.delete(fitted, -1, axis)).sum() for axis in range(data.ndim)]
-    return (chi2, *(c * float(np.sqrt(n)) for c, n in zip(tests.correlation, pairs, strict=True)))
-
-
-def _form_of(data: np.ndarray, model: np.ndarray, parameters: int) -> str:
-    """Whether another detector or background would explain a misfit: a sentence.
-
-    The detector: a sensitivity of every row and every column, μ_ij (1 + a_i + b_j). The background: cubic polynomials of
-    k and E. Both are fitted to the residual by least squares, and the tests are made again.
-    """
-    mean = np.maximum(model, SMALLEST_MEAN)
-    fitted = np.isfinite(data) & (model > SMALLEST_MEAN)
-    rows, columns = data.shape
-    k, e = np.linspace(-1, 1, rows)[:, None], np.linspace(-1, 1, columns)[None, :]
-    smooth = [np.broadcast_to(k**i * e**j, data.shape) for i in range(SMOOTH + 1) for j in range(SMOOTH + 1 - i)]
-    each = [mean * (np.arange(rows) == i)[:, None] for i in range(rows)]
-    each += [mean * (np.arange(columns) == j)[None, :] for j in range(columns)]
-    for design, told in (
-        (smooth, "A smooth background would explain the misfit"),
-        (each, "The sensitivity of single rows and columns of the detector would explain the misfit"),
-        (smooth + each, "A smooth background with the sensitivity of single rows and columns of the detector would explain the misfit"),
-    ):  # fmt: skip
-        matrix = np.stack([(d / np.sqrt(mean))[fitted] for d in design], axis=-1)
-        residual = ((data - mean) / np.sqrt(mean))[fitted]
-        found, _, rank, _ = np.linalg.lstsq(matrix, residual, rcond=None)
-        better = mean.copy()
-        better[fitted] += (matrix @ found) * np.sqrt(mean[fitted])
-        if max(misfits(data, np.maximum(better, SMALLEST_MEAN), parameters + int(rank))) <= MISFIT:
-            return f"{told}: the stack may still be right, but its errors leave that out."
-    return "Neither a smooth background nor the sensitivity of the detector's rows and columns explains the misfit: it lies in the bands."
-
-
 def explanations_of(result: FitResult) -> tuple[tuple[float, dict[str, float]], ...]:
     """Where the descents ended, best first, without those that found the same place."""
     order = np.argsort(result.start_costs)
@@ -294,7 +212,7 @@ def judge(
             f"The network was trained on {family.ranges.counts[0]:g} to {family.ranges.counts[1]:g} counts a pixel, but "
             f"sees {guess.seen:.2g}; its posterior is not to be trusted."
         )
-    sigma = {name: p.sigma for name, p in family.parameters}
+    sigma = {name: centre_and_spread(p)[1] for name, p in family.parameters}
     # of a number on its bound, whose error is NaN, the fit's own report speaks
     blind = [n for n in family.sample_names if result.errors[n] >= PRIOR_ONLY * sigma[n]]
     if len(blind) == len(family.sample_names):
@@ -305,6 +223,8 @@ def judge(
     others = [e for e in explanations[1:] if e[0] < AMBIGUOUS and _apart(result, e[1], explanations[0][1], family.sample_names) > DIFFERENT]  # fmt: skip
     if misfit > MISFIT and (result.converged or not _descending(result)):
         return "rejected", [f"Rejected: no stack of family {family.name!r} makes this image.", *report]
+    if np.isnan(misfit):
+        return "unfinished", ["Unfinished: the residual could not be tested.", *report]
     if not result.converged:
         return "unfinished", ["Unfinished: the refinement has not converged; give more `max_steps` or `starts`.", *report]  # fmt: skip
     if others:
@@ -315,10 +235,12 @@ def judge(
 
 def _descending(result: FitResult) -> bool:
     """Whether an unconverged descent, at the pace of its last trials, could still explain what it misses."""
-    costs = [entry["cost"] for entry in result.history[-PACE - 1 :]]
+    steps = [entry["step"] for entry in result.history]
+    first = max((i for i, step in enumerate(steps) if step <= min(steps[i:])), default=0)  # of the last descent
+    costs = [entry["cost"] for entry in result.history[first:]][-PACE - 1 :]
     found = result.maps["map"]
-    mean = np.maximum(found.model.values, SMALLEST_MEAN)
-    missed = np.nansum((found.data.values - mean) ** 2 / mean - 1) / 2  # of −log L
+    data, mean = found.data.values, np.maximum(found.model.values, SMALLEST_MEAN)
+    missed = np.nansum(mean - data + xlogy(data, data / mean) - 0.5)  # of −log L: half the deviance above its mean
     return len(costs) > 1 and AHEAD * (costs[0] - costs[-1]) > missed
 
 

@@ -156,7 +156,7 @@ def expose(family: Family, key: jax.Array, clean: Clean) -> Images:
         dead = jax.random.uniform(keys[4], (), dtype, 0.0, r.dead)
         mask = visible * (jax.random.uniform(keys[5], visible.shape, dtype) >= dead)
         dark = exposed(c.signal, c.kx, c.energy, drawn | {"gain": 0.0})  # in units of the mean counts
-        bright = exposed(c.signal, c.kx, c.energy, drawn | {"gain": 1.0}) - dark
+        bright = exposed(c.signal, c.kx, c.energy, drawn | {"gain": 1.0, "background": 0.0, "background_linear": 0.0})
         part = jnp.maximum(1 - jnp.sum(mask * dark) / mask.sum(), LEAST_SIGNAL)
         gain = part * mask.sum() / jnp.sum(mask * bright)
         counts = mask * poisson(keys[6], jnp.maximum(wanted * (gain * bright + dark), 0))

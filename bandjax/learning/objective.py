@@ -5,7 +5,7 @@
 over draws of (latent, image) from the family: its minimum over all q is the posterior itself, whatever the prior.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -31,11 +31,16 @@ def make_loss(network: ReverseNetwork) -> Callable[[Any, Images], jax.Array]:
     return loss
 
 
+def side_by_side(exposures: Sequence[Images]) -> Images:
+    """Several exposures of the same stacks, those of each stack together, so that halves share none."""
+    return jax.tree.map(lambda *x: jnp.stack(x, axis=1).reshape(-1, *x[0].shape[1:]), *exposures)
+
+
 def finish(family: Family, network: ReverseNetwork, images: Images, record: dict[str, Any]) -> Reverse:
     """A network with the statistics of its features and its scores on held-out images.
 
     The first half of the images gives centre and covariance of the features, the second half the distances, so that a
-    distance is that of an image which had no part in either.
+    distance is that of an image which had no part in either. Exposures of one stack must lie side by side (`side_by_side`).
     """
     mixture, features = jax.jit(lambda s: jax.vmap(network)(s))(seen(images))
     features, half = np.asarray(features, float), len(features) // 2

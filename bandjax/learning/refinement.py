@@ -16,8 +16,9 @@ from bandjax.inference.least_squares import State
 from bandjax.inference.parameters import free_values, start_vector
 from bandjax.inference.problem import Observed, make_objective, observed, prepare
 from bandjax.inference.starts import choose_starts, given_points
-from bandjax.learning.closed_loop import Guess, misfits, problem_of
+from bandjax.learning.closed_loop import Guess, problem_of
 from bandjax.learning.family import Family
+from bandjax.learning.residuals import misfits
 
 # standard deviations of the residual test up to which no other start is tried: noise exceeds them once in fifty times, and
 # an end that does not may still be wrong where it would be accepted (3.8 was seen, 108 of −log posterior above the optimum)

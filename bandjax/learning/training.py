@@ -18,7 +18,7 @@ from bandjax.learning.families import FAMILIES
 from bandjax.learning.family import Family
 from bandjax.learning.images import Clean, Images, draw_clean, expose
 from bandjax.learning.job import Job, make_schedule, run_job
-from bandjax.learning.objective import finish, make_loss
+from bandjax.learning.objective import finish, make_loss, side_by_side
 from bandjax.learning.reverse import Shape
 from bandjax.learning.training_config import TrainingConfig
 from bandjax.learning.weights import FORMAT, check_record, make_network, save_reverse, weights_of, with_weights
@@ -69,7 +69,7 @@ def train(
         if weights is None:
             return None
         several = [_held_out(config, family, clean, mesh, exposure=i) for i in range(EXPOSURES)]
-        images = jax.tree.map(lambda *x: jnp.concatenate(x), *several)
+        images = side_by_side(several)
         reverse = finish(family, with_weights(network, weights), images, record | {"commit": commit, "devices": str(jax.devices()[0].device_kind)})  # fmt: skip
         return save_reverse(folder / "reverse.npz", reverse)
 
