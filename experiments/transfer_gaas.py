@@ -42,7 +42,7 @@ class Config:
 
 PRESETS = {
     "default": Config(),
-    "some": Config(draws=40),
+    "some": Config(draws=20),
     "smoke": Config(draws=1, kx_points=10, energy_points=32, max_steps=15),
 }
 

@@ -329,7 +329,7 @@ def test_a_cache_of_another_seed_or_family_is_refused(signals):
         ("steps = 0", "`steps` must be > 0, but is 0"),
         ("blocks = -1", "`blocks` must be ≥ 0, but is -1"),
         ('steps = "many"', "`steps` must be like 6000, but is 'many'"),
-        ('family = "buried_gaas"', "names 'buried_gaas'. Did you mean 'buried_sige'"),
+        ('family = "buried_gaas"', "names 'buried_gaas'. Did you mean 'buried_algaas'"),
         ("signals = 10", "`signals` must exceed `validation` .1024., but is 10"),
         ("steps = ", "must be TOML"),
     ],
