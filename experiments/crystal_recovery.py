@@ -32,6 +32,7 @@ from bandjax.learning.crystal_loop import (  # noqa: E402
     mark_numbers,
     marks_of_draws,
     physical_values,
+    prior_marks,
     within,
 )
 from bandjax.learning.crystals import CrystalFamily, crystal_signal, draw_crystals, expose_crystals  # noqa: E402
@@ -170,14 +171,11 @@ def _bands(family: CrystalFamily, config: Config, values: np.ndarray, draws: np.
 
 
 def _materials(family: CrystalFamily, config: Config, draws: np.ndarray) -> dict:
-    """How often the published crystals are named, and how often by what the list says without any image."""
+    """How often the published crystals are named."""
     truth = [m.split("-")[0] for m, _ in table_space().materials for _ in range(config.published)]
     listed = [m for m, _ in corners().materials]
     marks = _marks(family, draws, config.mark_draws)
-    ranked = [nearest_materials(y.mean(axis=0), np.cov(y.T)) for y in marks]
-    prior = np.random.default_rng(config.seed).standard_normal((1, 400, len(family.names)))
-    spread = _marks(family, prior, 400)[0]
-    blind = nearest_materials(spread.mean(axis=0), np.cov(spread.T))
+    ranked = [nearest_materials(y.mean(axis=0), np.cov(y.T), prior=prior_marks(family)) for y in marks]
     kept = [i for i, m in enumerate(truth) if m in listed]  # Sn has no table with spin-orbit coupling
     place = np.array([[n.material for n in ranked[i]].index(truth[i]) for i in kept])
     sure = np.array([ranked[i][0].probability for i in kept])
@@ -185,8 +183,6 @@ def _materials(family: CrystalFamily, config: Config, draws: np.ndarray) -> dict
         "materials": len({truth[i] for i in kept}), "named_images": len(kept), "named_first": float((place == 0).mean()),
         "named_among_three": float((place < 3).mean()), "mean_probability_of_first": float(sure.mean()),
         "by_material": {m: float(np.mean([place[j] == 0 for j, i in enumerate(kept) if truth[i] == m])) for m in dict.fromkeys(truth[i] for i in kept)},
-        "first_without_image": [blind[0].material, blind[0].probability],
-        "without_image": {n.material: n.probability for n in blind},
     }  # fmt: skip
 
 
@@ -242,5 +238,5 @@ if __name__ == "__main__":
     started = time.perf_counter()
     chosen, network = PRESETS[args.preset], load_reverse(args.weights or "zincblende")
     metrics = run(chosen, network, args.out)
-    print(json.dumps({k: v for k, v in metrics.items() if k not in ("refined", "without_image")}, indent=1))
+    print(json.dumps({k: v for k, v in metrics.items() if k != "refined"}, indent=1))
     write_json(args.out / "result.json", chosen, metrics | {"network": network.record}, started)

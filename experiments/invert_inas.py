@@ -9,8 +9,8 @@ apart by more than three errors, would refute it.
 Stages, each kept in its own file, so that a run that was killed goes on:
 1. network.json: posterior of the map, materials with probabilities;
 2. direct.json: the direct fit, with the known gap and without;
-3. direct_from_network.json: the direct fit's own problem, started from the network's posterior;
-4. free.json: the fit without a material, from several starts; its grids are laid anew where the best ended.
+3. free.json: the fit without a material, from several starts; its grids are laid anew where the best ended;
+4. direct_from_network.json: the direct fit's own problem, started from the network's posterior.
 
 The band points derived from the image are compared with at the end and used nowhere.
 """
@@ -94,8 +94,8 @@ def run(config: Config, reverse: Reverse, out: Path) -> dict:
     direct = stage(
         "direct", lambda: {k: numbers_of_fit(direct_fit(config, data, k)) for k in ("with_gap", "without_gap")}
     )
-    again = stage("direct_from_network", lambda: numbers_of_fit(direct_fit(config, data, "with_gap", guess)))
     free = stage("free", lambda: free_fit(config, data, guess, reverse, out))
+    again = stage("direct_from_network", lambda: numbers_of_fit(direct_fit(config, data, "with_gap", guess)))
     figure_of(config, data, guess, direct, free).savefig(out / "bands.png", dpi=150)
     return compare(network, direct, again, free)
 

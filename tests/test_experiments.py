@@ -81,12 +81,12 @@ def test_reverse_recovery(tmp_path):
 
 def test_refinement_gain(tmp_path):
     metrics = run("refinement_gain", tmp_path)
-    assert metrics["images"] == metrics["random"]["tried"] == 1 and metrics["refined"]["median_jacobians"] >= 1
+    assert metrics["images"] == metrics["random"]["tried"] == 1 and metrics["refined"]["reached"] == 1.0
 
 
 def test_transfer_gaas(tmp_path):
     metrics = run("transfer_gaas", tmp_path)["zero_shot"]
-    assert metrics["images"] == 1 and metrics["descriptors"]["fraction"]["refined_rmse"] < 1
+    assert metrics["images"] == 1 and metrics["descriptors"]["fraction"]["refined_rmse"] < 0.15  # the prior's width
 
 
 def test_closed_loop(tmp_path):
@@ -108,7 +108,7 @@ def test_self_consistency(tmp_path):
     metrics = run("self_consistency", tmp_path)  # four steps teach it nothing
     assert metrics["explained"] >= 8 and (tmp_path / "adapted.npz").is_file()
     for name, (centre, sigma) in metrics["true_priors"].items():
-        assert abs(metrics["priors"][name][0] - centre) < 3 * sigma, name
+        assert abs(metrics["priors"][name][0] - centre) < sigma, name  # they were moved by three and four of these
 
 
 def test_surrogate_accuracy(tmp_path):

@@ -14,7 +14,7 @@ from bandjax.inference.problem import model_values
 from bandjax.learning import corners as corners_module
 from bandjax.learning.cache import single_precision
 from bandjax.learning.closed_loop import invert
-from bandjax.learning.corners import MARKS, Corners, corners, marks_of, nearest_materials
+from bandjax.learning.corners import MARKS, Corners, corners, marks_of, nearest_materials, without_prior
 from bandjax.learning.crystal_loop import as_momentum_cut, crystal_problem, guess_crystal, mark_numbers, within
 from bandjax.learning.crystals import (
     ROUGH,
@@ -121,6 +121,18 @@ def test_materials_are_named_by_their_bands_and_the_rest_is_scatter(monkeypatch)
     assert found[0].probability / found[1].probability == pytest.approx(np.exp(found[1].distance / 2))
     even = nearest_materials(marks[2], 1e4 * np.eye(8))  # an image that says nothing
     assert all(n.probability == pytest.approx(1 / 3, abs=1e-3) for n in even)
+
+
+def test_a_prior_is_divided_out_of_a_posterior():
+    rng = np.random.default_rng(0)
+    spread, told = (b @ b.T + 0.5 * np.eye(4) for b in rng.normal(size=(2, 4, 4)))
+    middle, seen = rng.normal(size=(2, 4))
+    posterior = np.linalg.inv(np.linalg.inv(spread) + np.linalg.inv(told))
+    mean = posterior @ (np.linalg.inv(spread) @ middle + np.linalg.inv(told) @ seen)
+    found, width = without_prior(mean, posterior, middle, spread)
+    assert np.allclose(found, seen) and np.allclose(width, told)
+    found, width = without_prior(middle, spread, middle, spread)  # an image that says nothing
+    assert np.allclose(found, middle) and np.linalg.eigvalsh(width - 100 * spread).min() > 0
 
 
 def cut(values=None) -> xr.DataArray:

@@ -39,7 +39,7 @@ def mixed_compounds(
 ) -> Blocks:
     """Blocks of a structure whose cation sites hold `composition`, the fraction of the second cation, shape (atom,).
 
-    What `composition` holds at anions does not matter, nor which of the two cations a site's label names.
+    What `composition` holds at anions (within 0 … 1) does not matter, nor which of the two cations a site's label names.
 
     Raises:
         ValueError: a wrong shape, a fraction outside [0, 1], an atom that is none of the three species or has other

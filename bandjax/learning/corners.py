@@ -26,6 +26,7 @@ from bandjax.materials import list_parameters, load_parameters
 from bandjax.spectrum import bands
 from bandjax.structure import zincblende
 
+LEAST_KNOWN = 1e-3  # precision of what an image tells, in units of the prior's, below which it tells nothing
 LEAST_SCATTER = 0.02  # Å and eV: lattice constants differ by that with temperature and strain
 MARKS = ("a", "Gamma7", "X5", "X4", "X3", "L5", "L4", "L3")  # bands counted in pairs of spins from the bottom
 
@@ -109,13 +110,19 @@ def corners() -> Corners:
     return Corners(tuple(materials), y, scatter + LEAST_SCATTER**2 * np.eye(len(MARKS)))
 
 
-def nearest_materials(mean: np.ndarray, covariance: np.ndarray) -> list[Nearest]:
+def nearest_materials(
+    mean: np.ndarray, covariance: np.ndarray, *, prior: tuple[np.ndarray, np.ndarray] | None = None
+) -> list[Nearest]:
     """The published materials with their probabilities, the likeliest first.
 
     Args:
-        mean, covariance: Of the marks, (8,) and (8, 8).
+        mean, covariance: Of the marks in a posterior, (8,) and (8, 8).
+        prior: The same of the prior that the posterior contains, which is divided out: else materials in the middle
+            of it are favoured. None: there is none to speak of.
     """
     found = corners()
+    if prior is not None:
+        mean, covariance = without_prior(mean, covariance, *prior)
     width = np.asarray(covariance) + found.scatter
     off = found.marks - np.asarray(mean)
     distance = np.einsum("ti,ij,tj->t", off, np.linalg.inv(width), off)
@@ -125,3 +132,18 @@ def nearest_materials(mean: np.ndarray, covariance: np.ndarray) -> list[Nearest]
     least = {n: float(min(d for d, m in zip(distance, names, strict=True) if m == n)) for n in score}
     total = sum(score.values())
     return sorted((Nearest(n, s / total, least[n]) for n, s in score.items()), key=lambda x: -x.probability)
+
+
+def without_prior(
+    mean: np.ndarray, covariance: np.ndarray, prior_mean: np.ndarray, prior_covariance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of the Gaussian that turns a Gaussian prior into a posterior; where the posterior is no
+    narrower than the prior the image says nothing, and the covariance is as good as infinite."""
+    lower = np.linalg.cholesky(np.linalg.inv(prior_covariance))
+    whitened = np.linalg.inv(lower) @ np.linalg.inv(covariance) @ np.linalg.inv(lower).T
+    size, direction = np.linalg.eigh((whitened + whitened.T) / 2)
+    root = lower @ direction  # in rootᵀ y the prior has precision 1 and the posterior `size`
+    after, before, told = root.T @ mean, root.T @ prior_mean, np.maximum(size - 1, LEAST_KNOWN)
+    centre = np.where(size - 1 > LEAST_KNOWN, (size * after - before) / told, before)
+    back = np.linalg.inv(root.T)
+    return back @ centre, back / told @ back.T

@@ -6,6 +6,7 @@ twice as wide as what the network saw, since the best sp3s* table for a real cry
 """
 
 import dataclasses
+import functools
 import math
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from bandjax.learning.cache import single_precision
 from bandjax.learning.closed_loop import OUTSIDE
 from bandjax.learning.corners import MARKS, Nearest, marks_of, nearest_materials
 from bandjax.learning.crystals import CrystalFamily
+from bandjax.learning.family import draw_values
 from bandjax.learning.mixture import Mixture, moments, sample
 from bandjax.learning.observe import as_seen, check_image
 from bandjax.learning.table_space import COORDINATES, space_model
@@ -109,9 +111,18 @@ def guess_crystal(image: xr.DataArray, reverse: Reverse, *, seed: int = 0) -> Cr
     seen = (marks.mean(axis=0), np.cov(marks.T))
     points = within(family, physical_values(family, np.concatenate([components, drawn[:STARTS]])))
     return CrystalGuess(
-        posterior, values, errors, draws, seen, nearest_materials(*seen), float(np.sqrt(off @ reverse.precision @ off)) / limit,
+        posterior, values, errors, draws, seen, nearest_materials(*seen, prior=prior_marks(family)), float(np.sqrt(off @ reverse.precision @ off)) / limit,
         tuple({n: float(v) for n, v in zip(family.names, p, strict=True)} for p in points),
     )  # fmt: skip
+
+
+@functools.cache
+def prior_marks(family: CrystalFamily) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of the marks over the family's prior."""
+    with single_precision():
+        drawn = jax.vmap(lambda k: draw_values(family, k, jnp.float32))(jax.random.split(jax.random.key(0), DRAWS))
+    marks = marks_of_draws(dict(zip(family.names, np.asarray(drawn, float).T, strict=True)))
+    return marks.mean(axis=0), np.cov(marks.T)
 
 
 def physical_values(family: CrystalFamily, latent: np.ndarray) -> np.ndarray:

@@ -108,13 +108,15 @@ def load_reverse(source: str | os.PathLike[str] = "buried_sige", *, family: Fami
         ValueError: the file is no network, or one of another family, version or descriptor set.
         FileNotFoundError: there is no such file.
     """
-    shipped = resources.files("bandjax") / "learning" / "weights" / f"{source}.npz"
+    folder = resources.files("bandjax") / "learning" / "weights"
+    shipped = folder / f"{source}.npz"
     if str(source) in FAMILIES and shipped.is_file():
         with resources.as_file(shipped) as path:
             return _load(path, family)
     if not Path(source).is_file():
+        known = ", ".join(name for name in FAMILIES if (folder / f"{name}.npz").is_file())
         raise FileNotFoundError(
-            f"Argument `source` must be a file of weights or one of the shipped families {', '.join(FAMILIES)}, but there is no {str(source)!r}."
+            f"Argument `source` must be a file of weights or one of the families with shipped ones ({known}), but there is no {str(source)!r}."
         )
     return _load(Path(source), family)
 
@@ -126,12 +128,19 @@ def _load(path: Path, family: Family | None) -> Reverse:
         raise ValueError(f"File {path} must hold a reverse network, but its record does not say of which shape.")
     if family is None:
         family = known_family(record.get("family"), f"File {path}")
-        family = family.with_priors(record["priors"]) if "priors" in record else family
+        family = family.with_priors(_checked_priors(record["priors"], path)) if "priors" in record else family
     check_record(record, family, f"File {path}")
     fields = {k: _as_tuples(v) for k, v in record["shape"].items()}
     network = make_network(Shape(**fields))
     new = unflatten_weights(weights_of(network), arrays, path)
     return Reverse(family, with_weights(network, new), *statistics, record)
+
+
+def _checked_priors(priors: Any, path: Path) -> dict[str, tuple[float, float]]:
+    pairs = priors.values() if isinstance(priors, dict) else [None]
+    if not all(isinstance(p, list) and len(p) == 2 and all(isinstance(x, int | float) for x in p) for p in pairs):
+        raise ValueError(f"File {path} must hold centre and width of each prior, but its record holds {priors!r}.")
+    return {name: (float(centre), float(sigma)) for name, (centre, sigma) in priors.items()}
 
 
 def _as_tuples(value: Any) -> Any:
