@@ -210,8 +210,9 @@ def exposure_parameters(level: float, brightness: float) -> dict[str, Parameter]
     found = {"gain": Parameter(level / brightness, 0.0, unit="counts")}
     for name, q in NUISANCES.items():
         unit = level if name in COUNTED else 1.0
-        lower = unit * (q.least / 10 if q.least >= 0 else q.least)
-        upper = float("inf") if q.least >= 0 else -q.least
+        # below what is drawn: on a bound a number has no error
+        lower = unit * (q.least / 10 if q.least > 0 else q.least - q.spread)
+        upper = float("inf") if q.least >= 0 else -lower
         found[name] = Parameter(q.centre * unit, lower, upper, sigma=q.spread * unit, unit=q.unit)
     return found
 
