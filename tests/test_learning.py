@@ -484,7 +484,7 @@ def test_verdicts():
     )  # fmt: skip
     open_end = fitted([middle], [100.0], converged=False)
     assert judge(open_end, FAMILY, guess, 1.0, [], ((0.0, middle),))[0] == "unfinished"
-    # 920 of −log L are missed; a descent gains 500 or 150 in its last eight trials, or 500 in the one before the last
+    # 920 of −log L are missed; a descent gains 500 or 150 in its last eight trials, or much in the one before the last
     counts = {n: xr.DataArray(x) for n, x in (("data", np.full((24, 48), 3.0)), ("model", np.ones((24, 48))))}
     for gained, verdict in ((500.0, "unfinished"), (150.0, "rejected")):
         open_end.history, open_end.maps = (
@@ -492,6 +492,9 @@ def test_verdicts():
             {"map": SimpleNamespace(**counts)},
         )
         assert judge(open_end, FAMILY, guess, 50.0, [], ((0.0, middle),))[0] == verdict
+    last = [{"step": i + 1, "cost": 2000.0} for i in range(3)]  # a further descent, which gains nothing
+    open_end.history = [{"step": i + 1, "cost": 9000.0 - 300 * i} for i in range(20)] + last
+    assert judge(open_end, FAMILY, guess, 50.0, [], ((0.0, middle),))[0] == "rejected"
 
 
 def test_the_table_of_an_inversion_gives_the_priors_of_its_fit():

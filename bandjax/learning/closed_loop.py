@@ -236,7 +236,7 @@ def judge(
 def _descending(result: FitResult) -> bool:
     """Whether an unconverged descent, at the pace of its last trials, could still explain what it misses."""
     steps = [entry["step"] for entry in result.history]
-    first = max((i for i, step in enumerate(steps) if step <= min(steps[i:])), default=0)  # of the last descent
+    first = max((i for i in range(1, len(steps)) if steps[i] <= steps[i - 1]), default=0)  # of the last descent
     costs = [entry["cost"] for entry in result.history[first:]][-PACE - 1 :]
     found = result.maps["map"]
     data, mean = found.data.values, np.maximum(found.model.values, SMALLEST_MEAN)
