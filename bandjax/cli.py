@@ -132,7 +132,9 @@ def _parser() -> argparse.ArgumentParser:
         "and report.txt. The verdict is accepted, ambiguous, rejected or unfinished; the numbers are those of the exact model.")  # fmt: skip
     one.add_argument("map", metavar="MAP")
     one.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
-    one.add_argument("--weights", metavar="NPZ", help="a network of your own, or the name of a shipped one (default: buried_sige)")
+    one.add_argument(
+        "--weights", metavar="NPZ", help="a network of your own, or the name of a shipped one (default: buried_sige)"
+    )
     one.add_argument("--starts", type=int, default=3, help="starts that are refined (default: 3)")
     one.add_argument("--quiet", action="store_true", help="no progress bar")
     _told(one)
