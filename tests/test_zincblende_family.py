@@ -257,10 +257,11 @@ def test_a_grid_goes_with_the_zone_of_a_fitted_lattice_constant():
     wide = space_model(point | {"a": point["a"] * 1.004})
     image = signal(wide, instrument, plan)
     new = signal(wide, instrument, plan_image(wide, instrument, axes, method="grid", kz_points=9))
-    # the nodes of the two plans differ by 0.4 % of a cell, not by how far Γ of the twelfth zone has moved
-    assert float(jnp.abs(image - new).sum() / new.sum()) < 2e-3
     fixed = signal(wide, instrument, dataclasses.replace(plan, kz_multiple=None))
-    assert float(jnp.abs(fixed - new).sum() / new.sum()) > 0.02
+    moved, stayed = (float(jnp.abs(x - new).sum() / new.sum()) for x in (image, fixed))
+    # nodes that go with the zone lie within 0.4 % of the new plan's distances from Γ, others off by how far Γ of the twelfth
+    # zone has moved, 0.05 1/Å
+    assert stayed > 0.1 and moved < 0.05 * stayed
 
     def total(a):
         return (signal(space_model(point | {"a": a}), instrument, plan) * new).sum()
