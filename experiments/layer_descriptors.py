@@ -192,4 +192,4 @@ if __name__ == "__main__":
     chosen, network = PRESETS[args.preset], load_reverse(args.weights or "buried_sige")
     metrics = run(chosen, network, args.out / "images")
     print(json.dumps(metrics, indent=1))
-    write_json(args.out / "result.json", chosen, metrics | {"network": network.record}, started)
+    write_json(args.out / "result.json", chosen, metrics | {"weights": network.record}, started)

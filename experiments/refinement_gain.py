@@ -135,4 +135,4 @@ if __name__ == "__main__":
     chosen, network = PRESETS[args.preset], load_reverse(args.weights or "sige_superlattice")
     metrics = run(chosen, network, args.out / "images")
     print(json.dumps(metrics, indent=1))
-    write_json(args.out / "result.json", chosen, metrics | {"network": network.record}, started)
+    write_json(args.out / "result.json", chosen, metrics | {"weights": network.record}, started)
