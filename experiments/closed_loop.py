@@ -14,14 +14,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from rich.progress import track
 
 jax.config.update("jax_enable_x64", True)
 
-from bandjax.io import write_atomically  # noqa: E402
 from bandjax.learning.residuals import MISFIT  # noqa: E402
 from bandjax.learning.weights import Reverse, load_reverse  # noqa: E402
-from experiments.common import arguments, check_config, write_json  # noqa: E402
+from experiments.common import arguments, kept_rows, write_json  # noqa: E402
 from experiments.descents import REACHED, Bench, share  # noqa: E402
 
 
@@ -49,33 +47,29 @@ def run(config: Config, reverse: Reverse, folder: Path) -> dict:
     """All images that `folder` does not hold yet, then the summary."""
     family = reverse.family
     bench = Bench(family, config.kx_points, config.energy_points, config.mean_counts, config.max_steps)
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for draw in track(range(config.draws), "images"):
-        path = folder / f"{draw:04d}.json"
-        if path.exists():
-            rows.append(check_config(path, config))
-            continue
-        rng = np.random.default_rng([config.seed, draw])
-        truth, start = (bench.draw(rng) for _ in range(2))
-        mean = np.asarray(bench.mean_at(bench.exact(truth)))
-        counts = rng.poisson(mean).astype(float)
-        guess, network = bench.look(counts, reverse, draw)
-        began = time.perf_counter()
-        ends = [bench.descend(counts, u) for u in bench.starts(counts, guess, config.starts)]
-        seconds = network + time.perf_counter() - began
-        found = min((end.state for end in ends), key=lambda s: float(s.cost))
-        reference, alone = (bench.descend(counts, bench.vector(p)).state for p in (truth, start))
-        best = min(float(reference.cost), float(found.cost))
-        row = {
-            "config": dataclasses.asdict(config), "network_seconds": network, "seconds": seconds,
-            "steps": [end.trials for end in ends], "misfit": max(bench.misfits(counts, found)),
-            "reached_by_start": [bool(end.state.cost <= best + REACHED) for end in ends],
-            "reached": bool(found.cost <= reference.cost + REACHED), "random_reached": bool(alone.cost <= best + REACHED),
-        } | bench.scored(truth, bench.bound(truth, mean), found)  # fmt: skip
-        write_atomically(path, json.dumps(row).encode())
-        rows.append(check_config(path, config))
-    return _summary(rows)
+    tasks = ((f"{draw:04d}", (draw,)) for draw in range(config.draws))
+    return _summary(kept_rows(folder, tasks, config, lambda draw: _image(bench, config, reverse, draw)))
+
+
+def _image(bench: Bench, config: Config, reverse: Reverse, draw: int) -> dict:
+    """One stack: where each start of the network, and one drawn from the prior, get."""
+    rng = np.random.default_rng([config.seed, draw])
+    truth, start = (bench.draw(rng) for _ in range(2))
+    mean = np.asarray(bench.mean_at(bench.exact(truth)))
+    counts = rng.poisson(mean).astype(float)
+    guess, network = bench.look(counts, reverse, draw)
+    began = time.perf_counter()
+    ends = [bench.descend(counts, u) for u in bench.starts(counts, guess, config.starts)]
+    seconds = network + time.perf_counter() - began
+    found = min((end.state for end in ends), key=lambda s: float(s.cost))
+    reference, alone = (bench.descend(counts, bench.vector(p)).state for p in (truth, start))
+    best = min(float(reference.cost), float(found.cost))
+    return {
+        "network_seconds": network, "seconds": seconds,
+        "steps": [end.trials for end in ends], "misfit": max(bench.misfits(counts, found)),
+        "reached_by_start": [bool(end.state.cost <= best + REACHED) for end in ends],
+        "reached": bool(found.cost <= reference.cost + REACHED), "random_reached": bool(alone.cost <= best + REACHED),
+    } | bench.scored(truth, bench.bound(truth, mean), found)  # fmt: skip
 
 
 def _summary(rows: list[dict]) -> dict:

@@ -7,11 +7,13 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from rich.progress import track
 
 import bandjax
 from bandjax import devices
@@ -62,6 +64,31 @@ def check_config(path: Path, config: Any) -> dict[str, Any]:
     if row["config"] != wanted:
         raise ValueError(f"File {path} must hold a draw of this configuration, but holds one of {row['config']}.")
     return row
+
+
+def kept_rows(
+    folder: Path, tasks: Iterable[tuple[str, tuple]], config: Any, make: Callable[..., dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Rows that a folder keeps, one JSON file each: made where there is none yet, so that a killed run goes on where it was.
+
+    Args:
+        folder: Of the files; made if need be.
+        tasks: Name of each file, and what `make` is called with.
+        config: Of the experiment, kept in every row.
+        make: Gives the rest of a row.
+
+    Raises:
+        ValueError: a file was made with another configuration; see `check_config`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for name, task in track(list(tasks), "images"):
+        path = folder / f"{name}.json"
+        if not path.exists():
+            row = {"config": dataclasses.asdict(config)} | make(*task)
+            write_atomically(path, json.dumps(row).encode())
+        rows.append(check_config(path, config))
+    return rows
 
 
 def score(error: np.ndarray, bound: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,18 +19,16 @@ import ase
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.progress import track
 
 jax.config.update("jax_enable_x64", True)
 
 import bandjax as bj  # noqa: E402
 from bandjax.inference.problem import model_values  # noqa: E402
-from bandjax.io import write_atomically  # noqa: E402
 from bandjax.learning.cache import single_precision  # noqa: E402
 from bandjax.learning.family import Family, centre_and_spread, physical  # noqa: E402
 from bandjax.learning.mixture import sample  # noqa: E402
 from bandjax.learning.weights import Reverse, load_reverse  # noqa: E402
-from experiments.common import arguments, check_config, write_json  # noqa: E402
+from experiments.common import arguments, kept_rows, write_json  # noqa: E402
 from experiments.descents import Bench  # noqa: E402
 
 STEP = 0.1  # change of composition to a neighbouring layer beside which a layer counts as one of an interface
@@ -96,14 +94,8 @@ def run(config: Config, reverse: Reverse, folder: Path) -> dict:
     """All images that `folder` does not hold yet, then the summary."""
     bench = Bench(reverse.family, config.kx_points, config.energy_points, config.mean_counts, config.max_steps)
     reading = Reading(reverse.family, bench.transform.names, config.wave_vectors)
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for draw in track(range(config.draws), "images"):
-        path = folder / f"{draw:04d}.json"
-        if not path.exists():
-            row = {"config": dataclasses.asdict(config)} | _image(bench, reading, config, reverse, draw)
-            write_atomically(path, json.dumps(row).encode())
-        rows.append(check_config(path, config))
+    tasks = ((f"{draw:04d}", (draw,)) for draw in range(config.draws))
+    rows = kept_rows(folder, tasks, config, lambda draw: _image(bench, reading, config, reverse, draw))
     return summary(rows, known(bench, reading, config))
 
 

@@ -21,18 +21,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from rich.progress import track
 
 jax.config.update("jax_enable_x64", True)
 
 import bandjax as bj  # noqa: E402
 from bandjax.inference import stack_model  # noqa: E402
 from bandjax.inference.problem import model_values  # noqa: E402
-from bandjax.io import read, write_atomically  # noqa: E402
+from bandjax.io import read  # noqa: E402
 from bandjax.learning.images import exposed  # noqa: E402
 from bandjax.learning.residuals import MISFIT, residual_test  # noqa: E402
 from bandjax.learning.weights import Reverse, load_reverse  # noqa: E402
-from experiments.common import arguments, check_config, shared_folder, write_json  # noqa: E402
+from experiments.common import arguments, kept_rows, shared_folder, write_json  # noqa: E402
 from experiments.descents import TOLD, Bench  # noqa: E402
 
 FOREIGN = ("gaas", "cubic", "sp3d5s", "graphene")  # images of other crystals
@@ -65,33 +64,25 @@ def run(config: Config, reverse: Reverse, folder: Path) -> dict:
     """All images that `folder` does not hold yet, then the summary."""
     bench = Bench(reverse.family, config.kx_points, config.energy_points, config.mean_counts, config.max_steps)
     foreign = Foreign(bench)
-    folder.mkdir(parents=True, exist_ok=True)
     if "graphene" in config.kinds:
         shared_folder()  # refused before anything is computed
     tasks = [(k, i) for k in config.kinds for i in range(config.draws if k == "family" else -(-config.draws // 10))]
-    for kind, draw in track(tasks, "images"):
-        path = folder / f"{kind}_{draw:04d}.json"
-        if path.exists():
-            check_config(path, config)
-            continue
-        rng = np.random.default_rng([config.seed, KINDS.index(kind), draw])
-        truth = bench.draw(rng)
-        mean = foreign(kind, truth) if kind in FOREIGN else np.asarray(bench.mean_at(bench.exact(truth)))
-        counts = rng.poisson(spoiled(kind, mean, rng)).astype(float)
-        guess, _ = bench.look(counts, reverse, draw)
-        _, found, _ = bench.refine(counts, guess, config.starts)
-        best = xr.DataArray(np.asarray(bench.mean_at(found.u)), dims=("kx", "energy"))
-        seen = SimpleNamespace(maps={"map": SimpleNamespace(data=best.copy(data=counts), model=best)}, names=bench.transform.names)  # fmt: skip
-        misfit, words = residual_test(seen)  # type: ignore[arg-type]
-        row = {
-            "config": dataclasses.asdict(config),
-            "kind": kind,
-            "outside": guess.outside,
-            "misfit": misfit,
-            "words": words,
-        }
-        write_atomically(path, json.dumps(row).encode())
-    return summary([check_config(folder / f"{kind}_{draw:04d}.json", config) for kind, draw in tasks])
+    named = ((f"{kind}_{draw:04d}", (kind, draw)) for kind, draw in tasks)
+    return summary(kept_rows(folder, named, config, lambda *task: _image(bench, foreign, config, reverse, *task)))
+
+
+def _image(bench: Bench, foreign: "Foreign", config: Config, reverse: Reverse, kind: str, draw: int) -> dict:
+    """One image: the network's score, the misfit of its refinement, and what is said of it."""
+    rng = np.random.default_rng([config.seed, KINDS.index(kind), draw])
+    truth = bench.draw(rng)
+    mean = foreign(kind, truth) if kind in FOREIGN else np.asarray(bench.mean_at(bench.exact(truth)))
+    counts = rng.poisson(spoiled(kind, mean, rng)).astype(float)
+    guess, _ = bench.look(counts, reverse, draw)
+    _, found, _ = bench.refine(counts, guess, config.starts)
+    best = xr.DataArray(np.asarray(bench.mean_at(found.u)), dims=("kx", "energy"))
+    seen = SimpleNamespace(maps={"map": SimpleNamespace(data=best.copy(data=counts), model=best)}, names=bench.transform.names)  # fmt: skip
+    misfit, words = residual_test(seen)  # type: ignore[arg-type]
+    return {"kind": kind, "outside": guess.outside, "misfit": misfit, "words": words}
 
 
 class Foreign:

@@ -16,14 +16,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from rich.progress import track
 
 jax.config.update("jax_enable_x64", True)
 
-from bandjax.io import write_atomically  # noqa: E402
 from bandjax.learning.families import buried_algaas  # noqa: E402
 from bandjax.learning.weights import Reverse, load_reverse  # noqa: E402
-from experiments.common import arguments, check_config, write_json  # noqa: E402
+from experiments.common import arguments, kept_rows, write_json  # noqa: E402
 from experiments.descents import REACHED, Bench, share  # noqa: E402
 
 
@@ -50,14 +48,8 @@ PRESETS = {
 def run(config: Config, networks: dict[str, Reverse], folder: Path) -> dict:
     """All images that `folder` does not hold yet, then the summary."""
     bench = Bench(buried_algaas(), config.kx_points, config.energy_points, config.mean_counts, config.max_steps)
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for draw in track(range(config.draws), "images"):
-        path = folder / f"{draw:04d}.json"
-        if not path.exists():
-            row = {"config": dataclasses.asdict(config)} | _image(bench, config, networks, draw)
-            write_atomically(path, json.dumps(row).encode())
-        rows.append(check_config(path, config))
+    tasks = ((f"{draw:04d}", (draw,)) for draw in range(config.draws))
+    rows = kept_rows(folder, tasks, config, lambda draw: _image(bench, config, networks, draw))
     return {name: _summary(bench, [r | r["by_network"][name] for r in rows]) for name in networks}
 
 
