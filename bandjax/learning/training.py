@@ -109,7 +109,8 @@ def _held_out(
 
 def _shape(config: TrainingConfig, family: Family | CrystalFamily) -> Shape:
     sizes = {name: getattr(config, name) for name in ("components", "width", "blocks", "hidden")}
-    return Shape(latent=len(family.names), **sizes, **(PLANE if isinstance(family, CrystalFamily) else {}))
+    plane = PLANE if isinstance(family, CrystalFamily) else dict(family.plane)
+    return Shape(latent=len(family.names), **sizes, **plane)
 
 
 def _draw(family: Family | CrystalFamily, key: jax.Array, batch: int, mesh) -> Clean:
