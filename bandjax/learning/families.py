@@ -99,10 +99,10 @@ def buried_sige_tables(layers: int = 24, ranges: Ranges | None = None) -> Family
     parameters["SiGe.offset"] = Parameter(0.65, sigma=0.15)
     parameters |= {"fermi_energy": Parameter(spread.valence_top + 0.1, sigma=0.05)}
     parameters |= {
-        "eta": Parameter(0.08, 2e-3, 5.0, sigma=0.02),
+        "eta": Parameter(0.08, 0.03, 5.0, sigma=0.02),
         "inner_potential": Parameter(12.0, -50.0, 100.0, sigma=0.7),
     }
-    hidden = {"eta_linear": Parameter(0.01, -0.04, 0.1, sigma=0.01)}
+    hidden = {"eta_linear": Parameter(0.01, 0.0, 0.1, sigma=0.01)}
     hidden |= {
         n: Parameter(1.0, sigma=0.5) for n in ("amplitude_s", "amplitude_d", "amplitude_lower", "amplitude_excited")
     }
