@@ -112,9 +112,14 @@ def adapt(
         images were used (`adapted`).
 
     Raises:
-        ValueError: images differ in axes or attributes, or the model explains too few of them.
+        ValueError: images differ in axes or attributes, or the model explains too few of them; or the family has hidden numbers.
     """
     settings = Adaptation() if settings is None else settings
+    if reverse.family.hidden:
+        raise ValueError(
+            "Argument `reverse` must be a network that infers all that its family draws, but that of "
+            f"{reverse.family.name!r} is trained over {len(reverse.family.hidden)} hidden numbers."
+        )
     images = [check_image(image, reverse.family, reverse.network.shape) for image in images]
     _check_alike(images)
     wide = widened(reverse.family, settings.widen)

@@ -57,7 +57,7 @@ def spread_model(layers: int, materials: tuple[str, str], **options: Any) -> Mod
     spread = table_spread()
     table = load_parameters(materials, spread.table)
     published = {n: float(v) for n, v in table.values.items()}
-    bond = _bond_rows(spread, published)
+    bond = bond_rows(spread, published)
     names = (*spread.names, *bond)
     start = np.concatenate(
         [
@@ -80,7 +80,7 @@ def spread_model(layers: int, materials: tuple[str, str], **options: Any) -> Mod
     return model_of
 
 
-def _bond_rows(spread: Spread, published: Mapping[str, float]) -> dict[str, np.ndarray]:
+def bond_rows(spread: Spread, published: Mapping[str, float]) -> dict[str, np.ndarray]:
     """Integrals of the Si-Ge bond: by how much each moves with each energy, (energy,)."""
     rows = {}
     for name in published:
