@@ -39,13 +39,13 @@ def train(
         quiet: Whether to show no progress bar.
         stop_after: Stop after that many steps of this call, as if killed after its last checkpoint; for tests.
         commit: Of the source, for the record.
-        mesh: Devices over which the drawing of new stacks (`signals = 0`) is split.
+        mesh: Devices over which every batch is split, and the drawing of new stacks (`signals = 0`).
 
     Returns:
         The file of the trained network; None where the run was stopped before its end.
 
     Raises:
-        ValueError: the folder holds a training of another configuration, family or version.
+        ValueError: the folder holds a training of another configuration, family or version, or `batch` is no multiple of the devices.
         FloatingPointError: the loss became NaN (which step; the last good checkpoint is kept).
         OSError: a checkpoint could not be written; the last one is kept.
     """
