@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from bandjax.learning.cache import open_cache, single_precision
+from bandjax.learning.cache import exact_products, open_cache, single_precision
 from bandjax.learning.checkpoints import check_folder, open_manager
 from bandjax.learning.crystals import PLANE, CrystalFamily, draw_crystals, expose_crystals
 from bandjax.learning.families import FAMILIES
@@ -115,7 +115,8 @@ def _shape(config: TrainingConfig, family: Family | CrystalFamily) -> Shape:
 
 def _draw(family: Family | CrystalFamily, key: jax.Array, batch: int, mesh) -> Clean:
     draw = draw_crystals if isinstance(family, CrystalFamily) else draw_clean
-    return draw(family, key, batch, mesh=mesh)
+    with exact_products():
+        return draw(family, key, batch, mesh=mesh)
 
 
 def _expose(family: Family | CrystalFamily, key: jax.Array, clean: Clean) -> Images:
