@@ -49,7 +49,7 @@ class Config:
 PRESETS = {
     "default": Config(),
     "some": Config(draws=20),
-    "smoke": Config(draws=1, kx_points=14, energy_points=34, max_steps=3),
+    "smoke": Config(draws=1, kx_points=18, energy_points=30, max_steps=3),
 }
 AXES = {"kx": (-0.6, 0.6), "energy": (-2.6, 0.3)}  # 1/Å; E − E_F in eV
 TOLD = {"photon_energy": 74.0, "fwhm_energy": 0.1}
