@@ -2,13 +2,13 @@
 
 Claim: the network of the family "buried_sige_tables" reads the Ge fraction within 0.1 and both interfaces within one monolayer in 90 %
 of the images of a model outside its training, and its 90 % intervals hold the truth of every descriptor as often as they say, within
-what counting images allows (81 … 99 % of 100); refined with table and matrix elements free, the same. Bias and coverage of each descriptor are
+three standard deviations of counting images; refined with table and matrix elements free, the same. Bias and coverage of each descriptor are
 stated, for images of the family itself too ("family"), and for how many the verdict is that the model cannot make the image.
 
 The other model is that of `invert_foreign_stack`: the sp3d5s* table refitted to first principles, the velocity form of the dipole operator,
 a line width that grows with (E − E_F)², a Shirley-like background. The family's tables come from Niquet's; what they share
 with the other model are bulk bands near Γ, to 0.03 eV (`spread_tables`), photon energy, polarisation and escape depth. No standards are
-used. Everything is simulated. Errors of a fit that misses the image are widened by the root of its reduced χ².
+used. The first `refined` images are refined too. Everything is simulated. Errors of a fit that misses the image are widened by the root of its reduced χ².
 """
 
 import dataclasses
