@@ -24,6 +24,7 @@ import copy
 import dataclasses
 import json
 import time
+from collections.abc import Iterator
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -51,12 +52,9 @@ SAME_LEVEL = 1e-5  # eV; levels nearer than this are one group
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Everything that the fit depends on."""
+class Objective:
+    """What is minimised, and how."""
 
-    basis: str = "sp3d5s"
-    train: tuple[str, ...] = (*BULK, *STRAINED, *STACKS)
-    held: tuple[str, ...] = ()
     points: int = 23  # wave vectors a file
     sigma: float = 0.1  # eV, of the maps
     window: tuple[float, float, float] = (-13.6, 0.0, 0.1)  # eV: from, to, step
@@ -64,9 +62,19 @@ class Config:
     conduction_error: float = 0.3  # eV
     map_error: float = 0.25
     strength: float = 0.03
+    max_steps: int = 40
+    data: str | None = None  # folder of further files, made by the shared folder's scripts
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Objective):
+    """Everything that the fit depends on."""
+
+    basis: str = "sp3d5s"
+    train: tuple[str, ...] = (*BULK, *STRAINED, *STACKS)
+    held: tuple[str, ...] = ()
     between_elements: float = 0.5  # of the prior width: see `prior_directions`
     between_bonds: float = 0.2
-    max_steps: int = 40
     left_out: tuple[tuple[str, ...], ...] = ()  # groups of files that the fit is repeated without
     strengths: tuple[float, ...] = ()  # for the choice by files left out, instead of a table
 
@@ -209,24 +217,36 @@ def _gaussians(eps: jax.Array, grid: jax.Array, sigma: float) -> tuple[jax.Array
 
 def make_terms(config: Config, files: tuple[str, ...], table: Table, names: tuple[str, ...]) -> list[Term]:
     """One term a file; crystals with the same atoms share their compiled functions."""
-    low, high, step = config.window
-    grid = np.linspace(low, high, round((high - low) / step) + 1)
-    scissors = {s: scissor(s) for s in ("Si", "Ge")}
     compiled: dict[str, Any] = {}
     terms = []
-    for name in files:
-        reference = read_reference(name, config.points)
+    for reference, *targets in read_targets(config, files):
         kind = "".join(reference.atoms.symbols)
         if kind not in compiled:
+            grid = energies(config)
             compiled[kind] = _functions(config, reference, table, names, grid if reference.is_stack else grid[:1])
         place = tuple(map(jnp.asarray, (reference.k, reference.atoms.positions, reference.atoms.cell[:])))
         levels, jacobian = (partial(_at, f, place) for f in compiled[kind])
+        terms.append(Term(reference, *targets, levels, jacobian))
+    return terms
+
+
+def energies(config: Objective) -> np.ndarray:
+    """Of the maps, eV below the valence-band top."""
+    low, high, step = config.window
+    return np.linspace(low, high, round((high - low) / step) + 1)
+
+
+def read_targets(config: Objective, files: tuple[str, ...]) -> Iterator[tuple[Reference, np.ndarray, np.ndarray]]:
+    """Reference, levels and deviations of each file, as `Term` holds them."""
+    scissors = {s: scissor(s) for s in ("Si", "Ge")}
+    folder = None if config.data is None else Path(config.data)
+    for name in files:
+        reference = read_reference(name, config.points, folder)
         target = reference.energy.copy()
         target[:, reference.n_valence :] += np.mean([scissors[s] for s in reference.atoms.symbols])
-        maps = smeared(reference.energy, reference.weight, grid, config.sigma)
+        maps = smeared(reference.energy, reference.weight, energies(config), config.sigma)
         deviation = maps - maps.mean(axis=1, keepdims=True) if reference.is_stack else np.zeros((0, 1, 1))
-        terms.append(Term(reference, target, deviation, levels, jacobian))
-    return terms
+        yield reference, target, deviation
 
 
 def _at(function: Any, place: tuple, *arguments: jax.Array) -> Any:
@@ -259,7 +279,7 @@ def _functions(config: Config, reference: Reference, table: Table, names: tuple[
     return jax.jit(levels), jax.jit(jacobian)
 
 
-def residuals(config: Config, term: Term, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def residuals(config: Objective, term: Term, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weighted residuals of a file (residual,) and their derivative (residual, value)."""
     n, more = term.reference.n_valence, len(term.reference.atoms) // 2
     shift = float(np.mean(np.asarray(term.levels(values))[:, :n] - term.target[:, :n]))
@@ -278,7 +298,7 @@ def residuals(config: Config, term: Term, values: np.ndarray) -> tuple[np.ndarra
     return np.concatenate([x.ravel() for x in r]), np.concatenate([x.reshape(-1, len(values)) for x in j])
 
 
-def minimise(config: Config, terms: list[Term], prior: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, list[float]]:
+def minimise(config: Objective, terms: list[Term], prior: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, list[float]]:
     """Levenberg-Marquardt from x = 0; x and the cost after each step."""
 
     def linearise(x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
