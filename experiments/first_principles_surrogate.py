@@ -2,8 +2,8 @@
 
 Claim: `pbe_sp3d5s` with the correction of `bandjax/learning/correction.py`, trained on bulk, strained bulk and other superlattices,
 describes the files of `Config.held` so that the deviations D_i = A_i − ⟨A⟩ (σ = 0.1 eV) of each have a cosine ≥ 0.93 and an
-L1 error ≤ 2/3 of the table's, both of the shipped table, which has seen some of these files, and of one that was refitted to the same
-training files (`refit_dft.fit`). A smaller cosine or a larger error of one file refutes it.
+L1 error ≤ 2/3 of the table's. A smaller cosine or a larger error of one file refutes it. The shipped table has seen Si4Ge4; one that was
+refitted to the training files alone (`python -m experiments.refit_dft --preset more`) is compared with too, where --table gives its file.
 
 Minimised is the objective of `experiments/refit_dft.py`, by Levenberg-Marquardt on exact derivatives of levels and maps. The correction is linear in
 its weights, so that every file is prepared once: H(k) = H0(k) + Σ_p w_p F_p(k). Deterministic, no seed.
@@ -15,6 +15,7 @@ training files for several strengths and errors of the map: how these were chose
 """
 
 import dataclasses
+import json
 import math
 import time
 from functools import partial
@@ -34,14 +35,18 @@ from bandjax.hamiltonian import Model  # noqa: E402
 from bandjax.learning.correction import SIZES, TABLE, Correction, corrected, no_correction, save_correction  # noqa: E402
 from bandjax.materials import Table, table_of_data  # noqa: E402
 from bandjax.results import source_commit  # noqa: E402
-from experiments import refit_dft  # noqa: E402
 from experiments.common import argument_parser, write_json  # noqa: E402
 from experiments.compare_dft import Config as Comparison  # noqa: E402
 from experiments.compare_dft import compare  # noqa: E402
-from experiments.first_principles import BULK, STACKS, STRAINED, Reference, read_reference  # noqa: E402
+from experiments.first_principles import BULK, MORE, STACKS, STRAINED, UNSEEN, Reference, read_reference  # noqa: E402
 from experiments.refit_dft import Objective, Term, energies, levels_and_maps, minimise, read_targets  # noqa: E402
 
-WIDTHS = {"onsite": 0.3, "shift": 0.1, "bond": 0.3, "second": 0.1}  # eV; prior width of a weight, by name
+WIDTHS = {  # eV: prior width of a weight, by name and feature; the more a feature multiplies, the narrower
+    "onsite": 0.3 * np.array([1, 0.5, 0.5, 0.25, 0.25, 0.12, 0.12]),
+    "shift": 0.1 * np.array([0.5, 0.25]),
+    "bond": 0.3 * np.array([1, 0.5, 0.5, 0.25, 0.25, 0.12, 0.12, 0.06, 0.25, 0.25]),
+    "second": 0.1 * np.array([1, 0.5, 0.5, 0.25, 0.5, 0.25, 0.25]),
+}
 SIGE = ("Si", "Ge")
 
 
@@ -53,28 +58,24 @@ class Config(Objective):
     held: tuple[str, ...] = STACKS[4:]
     band_error: float = 0.015  # eV: half of what the table misses
     map_error: float = 0.1
-    strength: float = 0.15
+    strength: float = 0.05
     max_steps: int = 12
-    refit_table: bool = False  # whether to fit a table to the same files, for comparison
+    table: str | None = None  # file of another table, compared with too
     left_out: tuple[tuple[str, ...], ...] = ()  # groups of training files that the fit is repeated without
     strengths: tuple[float, ...] = ()  # for these, instead of a correction
     figure: str = STACKS[4]
 
 
-MORE = tuple(f"sl_{name}_PBE" for name in ("Si3Ge1", "Si2Ge4", "Si4Ge2", "Si2Ge2_a5.5445", "Si3Ge5", "mixB"))
-DEFAULT = Config(
-    train=(*BULK, *STRAINED, *STACKS[:4], *MORE),
-    held=(STACKS[4], "sl_Si3Ge3_PBE", "sl_Si5Ge3_PBE", "sl_mixA_PBE"),
-    refit_table=True,
-)
+DEFAULT = Config(train=(*BULK, *STRAINED, *STACKS[:4], *MORE), held=UNSEEN)
 PRESETS = {
     "default": DEFAULT,
     "shared": Config(),
     "choice": dataclasses.replace(
         DEFAULT,
         points=12,
-        strengths=(0.05, 0.15, 0.5),
-        left_out=((MORE[1],), (MORE[2],), (STACKS[2],), (MORE[3],)),
+        max_steps=7,
+        strengths=(0.02, 0.05, 0.15),
+        left_out=((MORE[1],), (MORE[3],), (STACKS[2], MORE[0])),
     ),
     "smoke": Config(
         train=(BULK[0], STACKS[0]), held=(STACKS[1],), points=4, window=(-13.0, 0.0, 0.5), max_steps=3, figure=STACKS[1]
@@ -175,7 +176,7 @@ def make_terms(config: Config, files: tuple[str, ...], table: Table) -> list[Ter
 
 def fit(config: Config, terms: list[Term]) -> tuple[Correction, list[float]]:
     """Weights, and the cost after each step."""
-    width = np.concatenate([np.full(math.prod(size), WIDTHS[name]) for name, size in SIZES.items()])
+    width = np.concatenate([np.broadcast_to(WIDTHS[name], size).ravel() for name, size in SIZES.items()])
     x, history = minimise(config, terms, np.zeros(len(width)), np.diag(width))
     ends = np.cumsum([math.prod(size) for size in SIZES.values()])
     parts = np.split(width * x, ends[:-1])
@@ -185,7 +186,7 @@ def fit(config: Config, terms: list[Term]) -> tuple[Correction, list[float]]:
 
 def scores_of(table: Table, name: str, config: Config, correction: Correction | None = None) -> tuple[dict, dict]:
     """As `compare_dft` scores a file: the few numbers that are kept, and the maps."""
-    reference = read_reference(name, None, None if config.data is None else Path(config.data))
+    reference = read_reference(name, None, config.data)
     settings = Comparison() if config.window[2] < 0.5 else Comparison(window=config.window)
     found, maps = compare(table, reference, settings, correction)
     kept = {"valence_rms_meV": found["valence_rms_meV"], "gap_on_path_eV": found["gap_on_path_eV"]}
@@ -204,8 +205,8 @@ def run(config: Config, out: Path) -> dict:
             "choice": [_choice(config, s, left, terms, table) for s in config.strengths for left in config.left_out]
         }
     tables = {"table": table}
-    if config.refit_table:
-        data, _ = refit_dft.fit(refit_dft.Config(data=config.data), config.train)
+    if config.table is not None:
+        data = json.loads(Path(config.table).read_text(encoding="utf-8"))
         tables["refitted"] = table_of_data(data, SIGE)
     unseen, history = fit(config, list(terms.values()))
     held = {}
@@ -215,7 +216,7 @@ def run(config: Config, out: Path) -> dict:
         held[name] = _with_ratios({key: found for key, (found, _) in rows.items()})
         print(name, held[name], flush=True)
         if name == config.figure:
-            reference = read_reference(name, None, None if config.data is None else Path(config.data))
+            reference = read_reference(name, None, config.data)
             out.mkdir(parents=True, exist_ok=True)
             panels(reference, rows["table"][1], rows["corrected"][1]).savefig(out / f"atom_{name}.png", dpi=150)
     terms |= {term.reference.name: term for term in make_terms(config, config.held, table)}
@@ -226,7 +227,7 @@ def run(config: Config, out: Path) -> dict:
         "command": "python -m experiments.first_principles_surrogate --data FOLDER",
         "seed": "none: the fit is deterministic",
         "files": list(terms),
-        "config": {key: value for key, value in dataclasses.asdict(config).items() if key != "data"},
+        "config": {key: value for key, value in dataclasses.asdict(config).items() if key not in ("data", "table")},
         "scores": scores,
         "scores_left_out": {"files": list(config.held), "trained_on": list(config.train), "scores": held},
     }
@@ -277,13 +278,13 @@ def panels(reference: Reference, table: dict[str, np.ndarray], ours: dict[str, n
         signed = axis in axes[1]
         mesh = axis.pcolormesh(
             reference.distance, table["energy"], image.T, cmap="RdBu_r" if signed else "viridis",
-            vmin=-top if signed else 0.0, vmax=top, shading="nearest", rasterized=True,
+            vmin=-top / 3 if signed else 0.0, vmax=top / 3 if signed else top, shading="nearest", rasterized=True,
         )  # fmt: skip
         axis.set_title(heading, fontsize=9)
         axis.set_xticks([place for place, _ in reference.marks], [label for _, label in reference.marks])
         for place, _ in reference.marks:
             axis.axvline(place, color="0.5" if signed else "w", linewidth=0.4)
-        axis.tick_params(labelbottom=True)
+        axis.tick_params(labelbottom=True, labelleft=axis in (axes[0, 0], axes[1, 1]))
         if axis in (axes[0, 2], axes[1, 2]):
             figure.colorbar(mesh, ax=list(axes[0] if not signed else axes[1]), label="1/eV")
     for axis in (axes[0, 0], axes[1, 1]):
@@ -295,7 +296,8 @@ def panels(reference: Reference, table: dict[str, np.ndarray], ours: dict[str, n
 if __name__ == "__main__":
     parser = argument_parser(__doc__, PRESETS)
     parser.add_argument("--data", help="folder of further files, made by the shared folder's scripts")
+    parser.add_argument("--table", help="file of a table that is compared with too, made by `experiments.refit_dft`")
     args = parser.parse_args()
     started = time.perf_counter()
-    settings = dataclasses.replace(PRESETS[args.preset], data=args.data)
+    settings = dataclasses.replace(PRESETS[args.preset], data=args.data, table=args.table)
     write_json(args.out / "result.json", settings, run(settings, args.out), started)
