@@ -20,6 +20,7 @@ from bandjax.learning.correction import (
     no_correction,
     save_correction,
 )
+from experiments.first_principles_surrogate import Config, scores_of
 
 SIGE = ("Si", "Ge")
 RNG = np.random.default_rng(5)
@@ -89,6 +90,13 @@ def test_it_turns_with_the_crystal(change, bonds, matrix, handedness):
     np.testing.assert_allclose(e_turned, e, rtol=0, atol=1e-11)
     weight, weight_turned = ((np.abs(x) ** 2).reshape(12, 10, -1).sum(axis=1) for x in (u, u_turned))
     np.testing.assert_allclose(weight_turned, weight, rtol=0, atol=1e-8)  # of levels 0.1 meV apart, and rounding
+
+
+def test_it_does_not_matter_which_end_of_a_bond_comes_first(silicon, change, matrix):
+    """Inversion about the bonds between layers 5 and 6 turns the stack round, and bonds with it that are stored one way."""
+    h, turned = (matrix(change(silicon.bond_vector, c, WEIGHTS), K) for c in (COMPOSITION, COMPOSITION[::-1]))
+    assert float(jnp.abs(h - turned).max()) > 0.05
+    np.testing.assert_allclose(np.linalg.eigvalsh(turned), np.linalg.eigvalsh(h), rtol=0, atol=1e-11)
 
 
 def test_an_atom_changes_blocks_within_two_bonds_only(change, bonds):
@@ -163,3 +171,26 @@ def test_files_keep_the_weights_and_others_are_refused(tmp_path):
         load_correction(resources.files("bandjax") / "learning" / "weights" / "surrogate.npz")
     with pytest.raises(FileNotFoundError, match="there is no"):
         load_correction(tmp_path / "none.npz")
+
+
+def test_the_shipped_weights_say_what_they_were_made_from():
+    record = load_correction().record
+    left_out = record["scores_left_out"]
+    assert not set(left_out["files"]) & set(left_out["trained_on"])
+    assert set(left_out["files"]) | set(left_out["trained_on"]) == set(record["files"])
+    for name in left_out["files"]:  # what the issue asks of superlattices held out
+        found = left_out["scores"][name]["corrected"]
+        assert found["all_cosine"] >= 0.93 and found["all_l1_over_table"] <= 2 / 3, name
+
+
+@pytest.mark.parametrize(
+    "name", ["bulk_Ge_PBE", *(pytest.param(n, marks=pytest.mark.slow) for n in ("sl_Si1Ge3_PBE", "sl_Si4Ge4_PBE"))]
+)
+def test_the_shipped_weights_score_as_they_say(shared, monkeypatch, name):
+    if not (shared / "data" / "dft").is_dir():
+        pytest.skip(f"needs the first-principles files: no folder {shared / 'data' / 'dft'}")
+    monkeypatch.setenv("BANDJAX_SHARED", str(shared))
+    correction = load_correction()
+    found, _ = scores_of(bj.load_parameters(SIGE, TABLE), name, Config(), correction)
+    assert found == pytest.approx(correction.record["scores"][name], abs=2e-4)  # stated to four digits
+    assert found["valence_rms_meV"] < 20.0  # the table's: 28 to 36
