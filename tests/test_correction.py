@@ -129,6 +129,12 @@ def test_derivative_is_that_of_differences(change, bonds):
         np.testing.assert_allclose(found, (a - b) / (2 * step), rtol=0, atol=1e-6 * float(jnp.abs(found).max()))
 
 
+def test_blocks_follow_the_dtype(silicon):
+    single = jax.tree.map(lambda x: x.astype(jnp.float32), silicon)
+    model = jax.eval_shape(lambda m: corrected(m, Correction(WEIGHTS, {})), single)
+    assert {leaf.dtype for leaf in jax.tree.leaves(model)} == {np.dtype(np.float32)}
+
+
 def _moved(t, x, direction):
     return x + t * direction
 

@@ -41,7 +41,9 @@ CHANNELS: tuple[Channel, ...] = (
 _TURNED: tuple[Channel, ...] = tuple((b, a, symmetry) for a, b, symmetry in CHANNELS)
 _ONE_SHELL = np.array([a == b for a, b, _ in CHANNELS])
 LENGTH, LENGTH_BY_SPECIES = 2.4008, 0.0984  # Å: d0 of a bond is LENGTH + LENGTH_BY_SPECIES · (mean of both τ)
-SECOND = np.sqrt(8 / 3)  # of a bond's length, in the unstrained crystal
+SECOND = float(
+    np.sqrt(8 / 3)
+)  # of a bond, in the unstrained crystal; a NumPy scalar would make single precision double
 DECAY = 4.0
 STRAIN = 50.0  # a relative change of length of 2 % is a feature of one
 
@@ -84,7 +86,7 @@ def corrected(model: Model, correction: Correction) -> Model:
         correction: `load_correction()`, or weights of one's own.
 
     Returns:
-        Model whose second neighbours are bonds, too: layered routes, which want bonds of adjacent layers only, refuse it.
+        Model whose second neighbours are bonds, too.
 
     Raises:
         ValueError: the model is of another table (or corrected already), has atoms other than Si and Ge, or has raised or missing bonds.
