@@ -189,9 +189,8 @@ def test_the_shipped_weights_say_what_they_were_made_from():
         assert found["all_cosine"] >= 0.93 and found["all_l1_over_table"] <= 2 / 3, name
 
 
-@pytest.mark.parametrize(
-    "name", ["bulk_Ge_PBE", *(pytest.param(n, marks=pytest.mark.slow) for n in ("sl_Si1Ge3_PBE", "sl_Si4Ge4_PBE"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bulk_Ge_PBE", "sl_Si1Ge3_PBE", "sl_Si4Ge4_PBE"])
 def test_the_shipped_weights_score_as_they_say(shared, monkeypatch, name):
     if not (shared / "data" / "dft").is_dir():
         pytest.skip(f"needs the first-principles files: no folder {shared / 'data' / 'dft'}")
