@@ -15,7 +15,7 @@ Minimised by Levenberg-Marquardt on exact derivatives, over all values of the pa
 D are the deviations of A_i(k, E) from their mean over atoms, ' first principles; each file's own rigid shift is taken off.
 Conduction bands are moved up by the mean difference of HSE06 and PBE ("scissor") and count little: PBE gaps are too small.
 The derivative of a map never passes through eigenvectors (docs/design.md); the fit is deterministic, no seed enters it.
-"more" fits to the files that the learned correction is trained on (`experiments/first_principles_surrogate.py`), with few steps.
+"more" fits to the files that the learned correction is trained on (`experiments/first_principles_surrogate.py`).
 "sp3s" does "smallest" from `vogl1983`. "splits" repeats the fit with files left out, for several strengths: strength
 and links were chosen by what they say of the files left out. That the shift by foreign neighbours is there at all, and
 `map_error`, were chosen with an eye on Si4Ge4.
@@ -103,7 +103,7 @@ PRESETS = {
         left_out=(("sl_Si2Ge2_PBE", "biax_Ge_PBE_m2pct"), ("sl_Si1Ge3_PBE", "biax_Si_PBE_p2pct")),
         max_steps=16,
     ),
-    "more": Config(train=(*BULK, *STRAINED, *STACKS[:4], *MORE), held=UNSEEN, points=12, max_steps=16),
+    "more": Config(train=(*BULK, *STRAINED, *STACKS[:4], *MORE), held=UNSEEN, points=12, max_steps=60),
     "smoke": Config(train=(BULK[0], STACKS[0]), held=(STACKS[1],), points=6, window=(-13.0, 0.0, 0.5), max_steps=6),
 }
 
