@@ -2,7 +2,7 @@
 
 Claim: `pbe_sp3d5s` with the correction of `bandjax/learning/correction.py`, trained on bulk, strained bulk and other superlattices,
 describes the files of `Config.held` so that the deviations D_i = A_i − ⟨A⟩ (σ = 0.1 eV) of each have a cosine ≥ 0.93 and an
-L1 error ≤ 2/3 of the table's. A smaller cosine or a larger error of one file refutes it. The shipped table has seen Si4Ge4; one that was
+L1 error ≤ 2/3 of the table's. A smaller cosine or a larger error of one file refutes it. A table that was
 refitted to the training files alone (`python -m experiments.refit_dft --preset more`) is compared with too, where --table gives its file.
 
 Minimised is the objective of `experiments/refit_dft.py`, by Levenberg-Marquardt on exact derivatives of levels and maps. The correction is linear in
@@ -11,7 +11,9 @@ its weights, so that every file is prepared once: H(k) = H0(k) + Σ_p w_p F_p(k)
 "default" needs files beside the shared ones, made with the shared folder's own scripts (docs/learning.md says how); give their folder
 as --data. It fits with and without the held files, writes the weights from all files (correction.npz) with the scores of the held ones by the
 weights that did not see them. "shared" does with the shared files: Si4Ge4 held. "choice" repeats the fit without some of the
-training files for several strengths and errors of the map: how these were chosen.
+training files for several strengths of the prior: how it was chosen (with fewer files, by an earlier form of this script).
+
+The shipped table, from which the fit starts, has seen Si4Ge4; the other held files are unseen by table and correction.
 """
 
 import dataclasses
@@ -198,6 +200,7 @@ def scores_of(table: Table, name: str, config: Config, correction: Correction | 
 
 def run(config: Config, out: Path) -> dict:
     """The choice, where asked; else the fit without the held files, the fit to all, scores, weights and figure."""
+    out.mkdir(parents=True, exist_ok=True)
     table = bj.load_parameters(SIGE, TABLE)
     terms = {term.reference.name: term for term in make_terms(config, config.train, table)}
     if config.strengths:
@@ -217,14 +220,13 @@ def run(config: Config, out: Path) -> dict:
         print(name, held[name], flush=True)
         if name == config.figure:
             reference = read_reference(name, None, config.data)
-            out.mkdir(parents=True, exist_ok=True)
             panels(reference, rows["table"][1], rows["corrected"][1]).savefig(out / f"atom_{name}.png", dpi=150)
     terms |= {term.reference.name: term for term in make_terms(config, config.held, table)}
     final, last = fit(config, list(terms.values()))
     scores = {name: scores_of(table, name, config, final)[0] for name in terms}
     record = {
         "commit": source_commit(),
-        "command": "python -m experiments.first_principles_surrogate --data FOLDER",
+        "command": "python -m experiments.first_principles_surrogate, with this config",
         "seed": "none: the fit is deterministic",
         "files": list(terms),
         "config": {key: value for key, value in dataclasses.asdict(config).items() if key not in ("data", "table")},
