@@ -103,7 +103,7 @@ PRESETS = {
         left_out=(("sl_Si2Ge2_PBE", "biax_Ge_PBE_m2pct"), ("sl_Si1Ge3_PBE", "biax_Si_PBE_p2pct")),
         max_steps=16,
     ),
-    "more": Config(train=(*BULK, *STRAINED, *STACKS[:4], *MORE), held=UNSEEN, points=12, max_steps=60),
+    "more": Config(train=(*BULK, *STRAINED, *STACKS[:4], *MORE), held=UNSEEN, points=12),
     "smoke": Config(train=(BULK[0], STACKS[0]), held=(STACKS[1],), points=6, window=(-13.0, 0.0, 0.5), max_steps=6),
 }
 
@@ -227,11 +227,11 @@ def _gaussians(eps: jax.Array, grid: jax.Array, sigma: float) -> tuple[jax.Array
 
 
 def make_terms(config: Config, files: tuple[str, ...], table: Table, names: tuple[str, ...]) -> list[Term]:
-    """One term a file; crystals with the same atoms share their compiled functions."""
-    compiled: dict[str, Any] = {}
+    """One term a file; crystals with the same atoms and bonds share their compiled functions."""
+    compiled: dict[Any, Any] = {}
     terms = []
     for reference, *targets in read_targets(config, files):
-        kind = "".join(reference.atoms.symbols)
+        kind = bj.tight_binding(reference.atoms, table, spin_orbit=False).topology
         if kind not in compiled:
             grid = energies(config)
             compiled[kind] = _functions(config, reference, table, names, grid if reference.is_stack else grid[:1])
