@@ -74,6 +74,7 @@ from bandjax.structure import (
 if TYPE_CHECKING:  # at run time these come from __getattr__ below
     from bandjax.learning.adaptation import Adaptation, adapt
     from bandjax.learning.closed_loop import Inversion, invert
+    from bandjax.learning.correction import Correction, corrected, load_correction
     from bandjax.learning.crystal_loop import CrystalGuess, as_momentum_cut, crystal_problem, guess_crystal
     from bandjax.learning.crystals import draw_crystals, expose_crystals, zincblende_family
     from bandjax.learning.families import buried_algaas, buried_sige, sige_superlattice
@@ -89,6 +90,7 @@ _LEARNED = {  # name -> module; these need Flax, which takes seconds to import
     "load_reverse": "weights", "load_surrogate": "surrogate", "sige_superlattice": "families", "surrogate_spectra": "surrogate",
     "CrystalGuess": "crystal_loop", "as_momentum_cut": "crystal_loop", "crystal_problem": "crystal_loop",
     "guess_crystal": "crystal_loop", "draw_crystals": "crystals", "expose_crystals": "crystals", "zincblende_family": "crystals",
+    "Correction": "correction", "corrected": "correction", "load_correction": "correction",
 }  # fmt: skip
 
 
@@ -104,6 +106,7 @@ def __getattr__(name: str):
 __all__ = [
     "DESCRIPTORS",
     "Adaptation",
+    "Correction",
     "CrystalGuess",
     "FitResult",
     "FreeWeights",
@@ -126,6 +129,7 @@ __all__ = [
     "buried_layer",
     "buried_sige",
     "chebyshev_expansion",
+    "corrected",
     "crystal_problem",
     "cubic_lattice",
     "density_of_states",
@@ -153,6 +157,7 @@ __all__ = [
     "layer_count",
     "linear_potential",
     "list_parameters",
+    "load_correction",
     "load_parameters",
     "load_reverse",
     "load_surrogate",
