@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 
 ROOT = Path(__file__).resolve().parent.parent
+SHIPPED_TABLES = ROOT / "bandjax" / "learning" / "weights" / "buried_sige_tables.json"
 pytestmark = pytest.mark.slow
 
 
@@ -89,6 +91,25 @@ def test_reverse_recovery(tmp_path):
 def test_refinement_gain(tmp_path):
     metrics = run("refinement_gain", tmp_path)
     assert metrics["images"] == metrics["random"]["tried"] == 1 and metrics["refined"]["reached"] == 1.0
+
+
+def test_spread_tables(tmp_path):
+    metrics = run("spread_tables", tmp_path)
+    assert (
+        metrics["claim"]
+        and metrics["Ge"]["of the fit"]["valence after"] < 0.5 * metrics["Ge"]["of the fit"]["valence before"]
+    )
+    made, shipped = (json.loads(p.read_text()) for p in (tmp_path / "tables.json", SHIPPED_TABLES))
+    assert made["names"] == shipped["names"] and np.allclose(
+        made["mean"], shipped["mean"], atol=1e-3
+    )  # of least squares
+
+
+def test_other_model(tmp_path):
+    metrics = run("other_model", tmp_path)
+    assert metrics["other"]["network"]["images"] == 2 and metrics["other"]["refined"]["images"] == 1
+    # of the family: a network that knew nothing would miss by a prior's width on average
+    assert metrics["family"]["network"]["fraction"]["rmse"] < 0.15
 
 
 def test_transfer_gaas(tmp_path):
