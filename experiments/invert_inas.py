@@ -61,6 +61,7 @@ from bandjax.learning.weights import Reverse, load_reverse  # noqa: E402
 from experiments import fit_inas  # noqa: E402
 from experiments.common import arguments, shared_folder, write_json  # noqa: E402
 
+KEPT = ("cost", "reduced_chi2", "held_out", "rms_meV", "converged", "values", "errors", "pulls", "report")
 NUISANCES = ("polar", "tilt", "eta_linear", "eta_momentum")  # with the priors of the direct fit
 
 
@@ -69,7 +70,7 @@ class Config:
     """Everything that the experiment depends on."""
 
     direct: fit_inas.Config = fit_inas.PRESETS["default"]
-    starts: int = 3
+    starts: int = 2
     coarse_steps: int = 15
     max_steps: int = 40
     seed: int = 0
@@ -120,13 +121,8 @@ def run(config: Config, reverse: Reverse, out: Path) -> dict:
     best = free[int(np.argmin(ranks["costs"][:-1]))]
     again = stage("direct_from_network", lambda: numbers_of_fit(direct_fit(config, data, "with_gap", guess)))
     figure_of(config, guess, direct["with_gap"], best).savefig(out / "bands.png", dpi=200)
-    print(
-        "ends:",
-        [
-            (round(c, 2), {n: round(f["values"][n], 3) for n in ("a", "inner_potential", "escape_depth")})
-            for c, f in zip(ranks["costs"], [*free, control], strict=True)
-        ],
-    )
+    for cost, found in zip(ranks["costs"], [*free, control], strict=True):
+        print(f"end {cost:.2f}:", {n: round(found["values"][n], 3) for n in ("a", "inner_potential", "escape_depth")})
     return compare(network, direct, again, best, control) | {
         "ranks": ranks["costs"],
         "coarse_costs": coarse["start_costs"],
@@ -271,7 +267,7 @@ def compare(network: dict, direct: dict, again: dict, free: dict, control: dict)
     error = np.array([free["derived"][n][1] for n in MARKS])
     return {
         "network": {k: network[k] for k in ("nearest", "outside", "marks", "marks_errors", "values", "errors")},
-        **{name: {k: found[k] for k in ("cost", "reduced_chi2", "held_out", "rms_meV", "converged", "values", "errors", "pulls", "report")} for name, found in (("free", free), ("control", control))},
+        "free": {k: free[k] for k in KEPT}, "control": {k: control[k] for k in KEPT},
         "direct": {k: {n: d[n] for n in ("cost", "reduced_chi2", "held_out", "rms_meV", "converged", "values", "errors")} for k, d in direct.items()},
         "direct_from_network": {n: again[n] for n in ("cost", "start_costs", "converged", "values")},
         "pulls": pulls(free, reference), "pulls_without_gap": pulls(free, direct["without_gap"]),

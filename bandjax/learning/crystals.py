@@ -4,8 +4,8 @@ Its images are soft X-ray cuts along [110] on (001) faces (`crystal_images`). Pr
 of `crystal_loop` shares:
 
 - escape depth 15 ± 3 Å, between 6 and 30: the inelastic mean free path of 560 eV electrons by the formula TPP-2M
-  (S. Tanuma, C. J. Powell, D. R. Penn, Surf. Interface Anal. 21, 165 (1994)) is 14 to 19 Å from Si to InSb and CdTe, and
-  elastic scattering shortens it; the width is our choice.
+  (after S. Tanuma, C. J. Powell, D. R. Penn, Surf. Interface Anal. 21, 165 (1994)) is 15 to 17 Å from GaAs to CdTe, and
+  elastic scattering shortens it; the width is our choice. At 20 % a log-normal prior would hardly differ.
 - inner potential 9 ± 2.5 eV: our choice. It stands for errors of photon energy and work function too, which k_z cannot
   tell from it; at a twelfth zone 1 eV is worth 0.005 Å of the lattice constant.
 """
