@@ -2,6 +2,7 @@
 
 Claim: its posteriors are calibrated (ranks of the truth among posterior draws even, p > 0.01 after Bonferroni; 90 %
 intervals cover 87 to 93 %), and of images of published crystals it names the material more often than the list alone would.
+That it knows band energies to 100 meV (median) is refuted (163 meV on 512 crystals).
 
 Two sets of images, both made by the model that the network was trained on (inverse crime), with weights, backgrounds and
 noise drawn anew: crystals drawn from the prior (calibration, band energies), and every published table of the space with
@@ -182,7 +183,8 @@ def _refine(family: CrystalFamily, reverse: Reverse, one: Images, max_steps: int
     told = {"photon_energy": float(one.photon_energy), "fwhm_energy": float(one.fwhm_energy)}
     rows, columns = one.mask.max(axis=1) > 0, one.mask.max(axis=0) > 0
     image = xr.DataArray(np.where(one.mask > 0, one.counts, np.nan), dims=tuple(axes), coords=axes, attrs=told)
-    guess = guess_crystal(image[rows][:, columns], reverse)
+    # the widest images reach beyond the plane that the network covers
+    guess = guess_crystal(image[rows][:, columns].sel(kx=slice(*reverse.network.shape.reach_k)), reverse)
     began = time.perf_counter()
     cut = as_cut(one.counts, one.mask, one.kx, one.energy, one.photon_energy, one.fwhm_energy)
     found = refine_crystal(family, cut, list(guess.candidates), max_steps=max_steps)

@@ -119,10 +119,10 @@ def run(config: Config, reverse: Reverse, out: Path) -> dict:
     control = stage("control", lambda: fine_fit(config, data, reverse.family, free_point(direct["with_gap"]["values"])))
     ranks = stage("ranks", lambda: {"costs": compared([*free, control], config, data, reverse.family)})
     best = free[int(np.argmin(ranks["costs"][:-1]))]
-    again = stage("direct_from_network", lambda: numbers_of_fit(direct_fit(config, data, "with_gap", guess)))
     figure_of(config, guess, direct["with_gap"], best).savefig(out / "bands.png", dpi=200)
     for cost, found in zip(ranks["costs"], [*free, control], strict=True):
         print(f"end {cost:.2f}:", {n: round(found["values"][n], 3) for n in ("a", "inner_potential", "escape_depth")})
+    again = stage("direct_from_network", lambda: numbers_of_fit(direct_fit(config, data, "with_gap", guess)))
     return compare(network, direct, again, best, control) | {
         "ranks": ranks["costs"],
         "coarse_costs": coarse["start_costs"],

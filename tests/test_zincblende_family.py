@@ -82,7 +82,7 @@ def test_the_space_is_white_where_the_tables_are():
 def test_a_crystal_of_the_space_is_the_tables_own_strained_by_harrisons_law():
     values, a = published("InAs", "klimeck2000")
     k = jnp.array([[0.0, 0.0, 0.0], [0.3, 0.1, 0.2], [0.5, 0.5, 0.0]])
-    own, top = 5.9, -0.3
+    own, top = 5.8, -0.3  # not the reference
     strained = values | {n: values[n] * (a / own) ** 2 for n in HOPPINGS}
     point = coordinates_of(strained, own) | {n: values[n] for n in ("Delta_a", "Delta_c")} | {"a": own, "top": top}
     found = bj.bands(space_model(point), k)
@@ -175,6 +175,9 @@ def test_the_fit_of_no_material_starts_where_it_is_told_and_keeps_its_priors():
         assert problem.parameters[name].sigma == family[name].sigma
     assert problem.parameters["top"].value == problem.parameters["top"].prior == family["top"].value
     assert set(problem.parameters) == set(family) | {"tilt"} and problem.seed == 4 and problem.known == ()
+    start |= {"inner_potential": 18.0, "eta": 0.01}  # on a bound, and beyond one
+    problem = crystal_problem(FAMILY, FAMILY.instrument, own, bj.Likelihood("scaled"), bj.FreeWeights(), start)
+    assert 17 < problem.parameters["inner_potential"].value < 18 and 0.03 < problem.parameters["eta"].value < 0.04
 
 
 def test_other_networks_are_refused():

@@ -30,7 +30,7 @@ TOLERANCE = 0.02  # promised decrease of −log posterior at which a descent end
 GOOD = 1.2  # χ² per pixel up to which no other start is tried
 # a descent only reaches lattice constants that put k_z within its own width of the truth, 0.02 Å; so starts are also tried
 # with others, every …
-FINE, FAR, VARIED = 0.015, 0.24, 3  # … Å up to … Å away, of that many of them
+FINE, FAR, VARIED = 0.02, 0.24, 2  # … Å up to … Å away, of that many of them
 ALIKE = 0.03  # Å; of starts nearer than that one descent does for both
 
 
