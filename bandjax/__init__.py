@@ -74,6 +74,7 @@ from bandjax.structure import (
 if TYPE_CHECKING:  # at run time these come from __getattr__ below
     from bandjax.learning.adaptation import Adaptation, adapt
     from bandjax.learning.closed_loop import Inversion, invert
+    from bandjax.learning.correction import Correction, corrected, load_correction
     from bandjax.learning.crystal_images import draw_crystals, expose_crystals
     from bandjax.learning.crystal_loop import CrystalGuess, as_momentum_cut, crystal_problem, guess_crystal
     from bandjax.learning.crystals import zincblende_family
@@ -90,6 +91,7 @@ _LEARNED = {  # name -> module; these need Flax, which takes seconds to import
     "load_reverse": "weights", "load_surrogate": "surrogate", "sige_superlattice": "families", "surrogate_spectra": "surrogate",
     "CrystalGuess": "crystal_loop", "as_momentum_cut": "crystal_loop", "crystal_problem": "crystal_loop",
     "guess_crystal": "crystal_loop", "draw_crystals": "crystal_images", "expose_crystals": "crystal_images", "zincblende_family": "crystals",
+    "Correction": "correction", "corrected": "correction", "load_correction": "correction",
 }  # fmt: skip
 
 
@@ -105,6 +107,7 @@ def __getattr__(name: str):
 __all__ = [
     "DESCRIPTORS",
     "Adaptation",
+    "Correction",
     "CrystalGuess",
     "FitResult",
     "FreeWeights",
@@ -127,6 +130,7 @@ __all__ = [
     "buried_layer",
     "buried_sige",
     "chebyshev_expansion",
+    "corrected",
     "crystal_problem",
     "cubic_lattice",
     "density_of_states",
@@ -154,6 +158,7 @@ __all__ = [
     "layer_count",
     "linear_potential",
     "list_parameters",
+    "load_correction",
     "load_parameters",
     "load_reverse",
     "load_surrogate",

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bandjax.devices import all_devices
 from bandjax.inference import Parameter
 from bandjax.io import check_map, read, write_atomically
 from bandjax.learning.adaptation import adapt
@@ -28,12 +30,12 @@ def run_training(options: argparse.Namespace) -> Any:
     quiet = options.quiet or options.json or not sys.stderr.isatty()
     if options.what == "surrogate":
         config = read_surrogate_config(options.config) if options.config else SurrogateConfig()
-        written = train_surrogate(config, options.output, quiet=quiet, commit=source_commit())
+        written = train_surrogate(config, options.output, quiet=quiet, commit=source_commit(), mesh=all_devices())
         record = load_surrogate(written).record
         told = f"R² of held-out layers {record['scores']['r2']:.4f}, of the deviation {record['scores']['r2_deviation']:.4f}"
     else:
         config = read_training(options.config) if options.config else TrainingConfig()
-        written = train(config, options.output, quiet=quiet, commit=source_commit())
+        written = train(config, options.output, quiet=quiet, commit=source_commit(), mesh=all_devices())
         record = load_reverse(written).record
         told = f"−log posterior of held-out latents {record['scores']['minus_log_posterior']:.3f}"
     if not options.json:
@@ -68,8 +70,11 @@ def run_adaptation(options: argparse.Namespace) -> Any:
     images = [_map(path, options) for path in options.map]
     reverse = load_reverse(options.weights) if options.weights else load_reverse()
     out.parent.mkdir(parents=True, exist_ok=True)  # before what takes long
-    adapted = adapt(reverse, images, quiet=options.quiet or options.json or not sys.stderr.isatty())
+    # kept beside the result, so that a killed adaptation goes on; of no use after it
+    folder = out.with_name(out.name + ".job")
+    adapted = adapt(reverse, images, folder=folder, quiet=options.quiet or options.json or not sys.stderr.isatty())
     save_reverse(out, adapted)
+    shutil.rmtree(folder)
     told = adapted.record["adapted"]
     if not options.json:
         print(f"The model explains {told['explained']} of {told['images']} maps. New priors:")

@@ -146,6 +146,27 @@ def replicate(x: Any, mesh: Mesh) -> Any:
     return jax.device_put(x, NamedSharding(mesh, PartitionSpec()))
 
 
+def split(x: Any, mesh: Mesh) -> Any:
+    """Arrays cut along their leading axis over the devices of the mesh; what has none lies on every device.
+
+    Raises:
+        ValueError: an axis is no multiple of the number of devices.
+    """
+
+    def placed(leaf: Any) -> Any:
+        size = leaf.shape[0] if leaf.ndim else 0
+        if size % mesh.size:
+            raise ValueError(f"Argument `batch` must be a multiple of the {mesh.size} devices, but is {size}.")
+        return jax.device_put(leaf, NamedSharding(mesh, PartitionSpec(AXIS) if leaf.ndim else PartitionSpec()))
+
+    return jax.tree.map(placed, x)
+
+
+def all_devices() -> Mesh | None:
+    """The mesh of all devices, or None where there is only one."""
+    return device_mesh() if len(jax.devices()) > 1 else None
+
+
 def _chunked(f: Callable, xs: Any, count: int, chunk: int) -> Any:
     if chunk >= count:
         return jax.vmap(f)(xs)

@@ -26,6 +26,7 @@ jax.config.update("jax_enable_x64", True)
 from matplotlib.figure import Figure  # noqa: E402
 
 import bandjax as bj  # noqa: E402
+from bandjax.learning.correction import Correction  # noqa: E402
 from bandjax.materials import Table  # noqa: E402
 from experiments.common import arguments, write_json  # noqa: E402
 from experiments.first_principles import (  # noqa: E402
@@ -63,9 +64,11 @@ PRESETS = {
 }
 
 
-def compare(table: Table, reference: Reference, config: Config) -> tuple[dict, dict[str, np.ndarray]]:
-    """Numbers of one file, and of a stack the maps (k, atom, energy) they were made from."""
-    energy, weight = table_levels(table, reference.atoms, reference.k)
+def compare(
+    table: Table, reference: Reference, config: Config, correction: Correction | None = None
+) -> tuple[dict, dict[str, np.ndarray]]:
+    """Numbers of one file, and of a stack the maps (k, atom, energy) they were made from; of the table, or of it corrected."""
+    energy, weight = table_levels(table, reference.atoms, reference.k, correction)
     shift = rigid_shift(energy, reference)
     n = reference.n_valence
     found = {

@@ -1,7 +1,7 @@
 """Descents of many images of one family on one grid, compiled once, and their scores."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -32,11 +32,14 @@ class Bench(Refinement):
         mean_counts: Of the images.
     """
 
-    def __init__(self, family: Family, kx_points: int, energy_points: int, mean_counts: float, max_steps: int) -> None:
+    def __init__(
+        self, family: Family, kx_points: int, energy_points: int, mean_counts: float, max_steps: int,
+        ends: Mapping[str, tuple[float, float]] = AXES, told: Mapping[str, float] = TOLD,
+    ) -> None:  # fmt: skip
         points = {"kx": kx_points, "energy": energy_points}
-        axes = {n: np.linspace(*ends, points[n]) for n, ends in AXES.items()}
+        axes = {n: np.linspace(*ends[n], points[n]) for n in points}
         self.mean_counts = mean_counts
-        self.empty = xr.DataArray(np.ones((kx_points, energy_points)), dims=tuple(axes), coords=axes, attrs=TOLD)
+        self.empty = xr.DataArray(np.ones((kx_points, energy_points)), dims=tuple(axes), coords=axes, attrs=dict(told))
         super().__init__(self.empty, family, mean_counts, max_steps=max_steps, tolerance=TOLERANCE)
 
     def draw(self, rng: np.random.Generator) -> dict[str, float]:

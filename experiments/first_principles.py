@@ -15,6 +15,7 @@ the same zone (`bulk_atom_maps`). An atom is of the interface where a neighbour 
 """
 
 import json
+from pathlib import Path
 from typing import NamedTuple
 
 import ase
@@ -24,12 +25,17 @@ import numpy as np
 
 import bandjax as bj
 from bandjax.hamiltonian import bloch_hamiltonian
+from bandjax.learning.correction import Correction, corrected
 from bandjax.materials import Table
 from experiments.common import shared_folder
 
 BULK = ("bulk_Si_PBE", "bulk_Ge_PBE")
 STRAINED = tuple(f"{kind}_{s}_PBE_{e}pct" for kind in ("biax", "hydro") for s in ("Si", "Ge") for e in ("m2", "p2"))
 STACKS = ("sl_Si1Ge1_PBE", "sl_Si2Ge2_PBE", "sl_Si1Ge3_PBE", "sl_Si2Ge2_PBE_relaxed", "sl_Si4Ge4_PBE")
+MORE = tuple(  # made later, by the same scripts
+    f"sl_{name}_PBE" for name in ("Si3Ge1", "Si2Ge4", "Si4Ge2", "Si2Ge2_a5.5445", "Si3Ge5", "mixB")
+)
+UNSEEN = (STACKS[4], "sl_Si3Ge3_PBE", "sl_Si5Ge3_PBE", "sl_mixA_PBE")  # no choice of the correction was made with them
 NEIGHBOUR = 2.9  # Å, between first and second neighbours
 
 
@@ -62,13 +68,16 @@ class Reference(NamedTuple):
         return np.bincount(i, weights=numbers[i] != numbers[j], minlength=len(self.atoms)) > 0
 
 
-def read_reference(name: str, points: int | None = None) -> Reference:
-    """A file of the folder; `points` takes so many of its wave vectors, evenly along the path.
+def read_reference(name: str, points: int | None = None, data: str | None = None) -> Reference:
+    """A file of the shared folder, or of the folder `data` where that has it; `points` takes so many of its wave vectors, evenly
+    along the path.
 
     Raises:
         FileNotFoundError: the shared folder or the file is not there.
     """
-    path = shared_folder() / "data" / "dft" / f"{name}.npz"
+    path = Path(data or "", f"{name}.npz")
+    if data is None or not path.is_file():
+        path = shared_folder() / "data" / "dft" / f"{name}.npz"
     with np.load(path) as data:
         d = {
             key: data[key]
@@ -85,9 +94,13 @@ def read_reference(name: str, points: int | None = None) -> Reference:
     return Reference(name, atoms, d["kcart"][chosen], energy, d["w_atom"][chosen], d["x"][chosen], marks)
 
 
-def table_levels(table: Table, atoms: ase.Atoms, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def table_levels(
+    table: Table, atoms: ase.Atoms, k: np.ndarray, correction: Correction | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Bands (k, band) in eV on the table's scale and their weights on the atoms (k, band, atom), without spin-orbit."""
     model = bj.tight_binding(atoms, table, spin_orbit=False)
+    if correction is not None:
+        model = corrected(model, correction)
     h = jax.jit(jax.vmap(bloch_hamiltonian, (None, 0)))(model, k)
     energy, u = np.linalg.eigh(np.asarray(h))
     of_atom = model.topology.atom_of()[:, None] == np.arange(len(atoms))

@@ -121,9 +121,10 @@ def bulk_bands(element: str, table: bj.Table, a: float, k: np.ndarray) -> jax.Ar
     return bj.bands(model, k)[:, :6] - bj.bands(model, np.zeros((1, 3)))[0, 3]
 
 
-def bring_to_bands(element: str, config: Config) -> tuple[dict[str, float], dict[str, float]]:
-    """Energies of the fitted table, by their names in the pair's table, near the other model's bulk bands, and rms
-    deviations in eV of the valence bands in the window and of the conduction bands, before and after."""
+def bring_to_bands(element: str, config: Config) -> tuple[dict[str, float], dict[str, float], np.ndarray]:
+    """Energies of the fitted table, by their names in the pair's table, near the other model's bulk bands; rms
+    deviations in eV of the valence bands in the window and of the conduction bands, before and after; and the covariance
+    of the energies, (energy, energy)."""
     table = bj.load_parameters(element, config.fitted_by)
     spin = {n for _, _, c in table.spec.spin_orbit for n, _ in c}
     names = [n for n in table.energies if n not in spin]
@@ -145,14 +146,15 @@ def bring_to_bands(element: str, config: Config) -> tuple[dict[str, float], dict
         return jnp.concatenate([own, (x - start) / np.maximum(config.relative * np.abs(start), 0.1)])
 
     value, slope = jax.jit(rows), jax.jit(jax.jacfwd(rows))
-    found = least_squares(lambda x: np.asarray(value(x)), start, jac=lambda x: np.asarray(slope(x))).x
+    end = least_squares(lambda x: np.asarray(value(x)), start, jac=lambda x: np.asarray(slope(x)))
+    found, covariance = end.x, np.linalg.inv(end.jac.T @ end.jac)
     window = np.stack(theirs)[..., :4] > config.lowest
     report = {}
     for when, x in (("before", start), ("after", found)):
         off = np.asarray(deviations(jnp.asarray(x)))
         report[f"valence {when}"] = float(np.sqrt(np.mean(off[..., :4][window] ** 2)))
         report[f"conduction {when}"] = float(np.sqrt(np.mean(off[..., 4] ** 2)))
-    return dict(zip((f"{element}.{n}" for n in names), found.tolist(), strict=True)), report
+    return dict(zip((f"{element}.{n}" for n in names), found.tolist(), strict=True)), report, covariance
 
 
 def nuisances(table: bj.Table, instrument: bj.Instrument, *, radial: float) -> dict[str, bj.Parameter]:
@@ -207,7 +209,7 @@ class Study:
         config = self.config
         energies, bands = {}, {}
         for element in ("Si", "Ge"):
-            found, bands[element] = bring_to_bands(element, config)
+            found, bands[element], _ = bring_to_bands(element, config)
             energies |= found
         ours = self.model(self.table.replace(**energies))
         middle = {n: p.value for n, p in self.latent.items()}

@@ -1,5 +1,7 @@
 """Adaptation without labels: new priors, images as their own teachers, refusals; and the refinement that makes the labels."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,28 +10,18 @@ import xarray as xr
 
 import bandjax as bj
 from bandjax.inference.problem import model_values
-from bandjax.learning import adaptation
-from bandjax.learning.adaptation import (
-    NARROWEST,
-    THINNEST,
-    Adaptation,
-    Explained,
-    Labelled,
-    adapt,
-    explained,
-    labels_of,
-    priors_of,
-    widened,
-)
+from bandjax.learning import adaptation, pseudo_labels
+from bandjax.learning.adaptation import THINNEST, Adaptation, adapt
 from bandjax.learning.cache import single_precision
 from bandjax.learning.closed_loop import guess_of
 from bandjax.learning.families import buried_sige
 from bandjax.learning.family import COUNTED, EXPOSURE, centre_and_spread, physical
 from bandjax.learning.images import expose, mean_counts
 from bandjax.learning.objective import finish
+from bandjax.learning.pseudo_labels import NARROWEST, Explained, Labelled, explained, labels_of, priors_of, widened
 from bandjax.learning.refinement import Refinement
 from bandjax.learning.reverse import Seen, Shape
-from bandjax.learning.weights import load_reverse, make_network, save_reverse
+from bandjax.learning.weights import load_reverse, make_network, save_reverse, weights_of
 from tests.test_learning import made_up
 
 SMALL = Shape(latent=13, rows=6, columns=10, width=8, blocks=1, hidden=8, components=2)
@@ -187,7 +179,7 @@ def test_labels_come_from_the_physics_alone(reverse):
         FAMILY.model_of(model_values(truth)), FAMILY.instrument.replace(**own, **TOLD), AXES, method="coherent"
     )
     images = [a_map(rng.poisson(mean)) for _ in range(3)] + [a_map(rng.permutation(rng.poisson(mean), axis=0))]
-    found = explained(reverse, family, images, Adaptation(), quiet=True)
+    found = explained(reverse, family, images, starts=3, max_steps=40, seed=0, quiet=True)
     assert 1 <= len(found) <= 3  # never the one with shuffled rows; an untrained network may start elsewhere
     for label in found:
         sigma = np.sqrt(np.diagonal(np.linalg.inv(label.precision)))
@@ -213,3 +205,39 @@ def test_one_compiled_refinement_is_the_fit(reverse):
     assert max(refinement.misfits(image.values, end.state)) < 4 and 1 < end.jacobians <= end.trials + 1
     guess = guess_of(image, reverse)
     assert len(refinement.starts(image.values, guess, 2)) == 2
+
+
+@pytest.mark.slow
+def test_a_killed_adaptation_goes_on_to_the_same_weights(reverse, tmp_path, monkeypatch):
+    """Killed among the refinements and again while signals are made; another configuration or other maps are refused."""
+    truth = {n: p.value for n, p in FAMILY.parameters} | {"gain": 6e5, "background": 2.5, "background_linear": 0.8}
+    own = {n: v for n, v in truth.items() if n not in FAMILY.sample_names}
+    mean = np.asarray(bj.arpes_image(FAMILY.model_of(model_values(truth)), FAMILY.instrument.replace(**own, **TOLD), AXES, method="coherent"))  # fmt: skip
+    rng = np.random.default_rng(8)
+    images = [a_map(rng.poisson(mean)) for _ in range(8)]
+    settings = Adaptation(starts=1, max_steps=30, signals=8, steps=4, batch=4)
+    # that the model explains all of them is not what is tested here
+    monkeypatch.setattr(pseudo_labels, "MISFIT", 1e9)
+    whole = adapt(reverse, images, settings, quiet=True)
+    refine, done = Refinement.refine, []
+
+    def killed(self, *args):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(1)
+        return refine(self, *args)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Refinement, "refine", killed)
+        adapt(reverse, images, settings, folder=tmp_path, quiet=True)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(adaptation, "run_job", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        adapt(reverse, images, settings, folder=tmp_path, quiet=True)
+    monkeypatch.setattr(Refinement, "refine", lambda *_: pytest.fail("a kept refinement was done again"))
+    again = adapt(reverse, images, settings, folder=tmp_path, quiet=True)
+    for one, other in zip(*(jax.tree.leaves(weights_of(r.network)) for r in (whole, again)), strict=True):
+        assert (np.asarray(one) == np.asarray(other)).all()
+    with pytest.raises(ValueError, match="steps = 4 there and 5 here"):
+        adapt(reverse, images, dataclasses.replace(settings, steps=5), folder=tmp_path, quiet=True)
+    with pytest.raises(ValueError, match="this configuration, but images ="):
+        adapt(reverse, [*images[:-1], images[0]], settings, folder=tmp_path, quiet=True)

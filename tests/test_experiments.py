@@ -74,6 +74,13 @@ def test_refit_dft(tmp_path, shared):
     assert written["refit"]["train"] and written["materials"]["Si"]["values"]["lambda"] == 0.01851
 
 
+def test_first_principles_surrogate(tmp_path, shared):
+    metrics = run("first_principles_surrogate", tmp_path)  # of two files, which teach it nothing of a third
+    assert metrics["cost"][-1] < metrics["cost"][0] and metrics["held"]["sl_Si2Ge2_PBE"]["corrected"]["all_l1"] < 1
+    assert metrics["scores"]["bulk_Si_PBE"]["valence_rms_meV"] < 25  # the table's: 29
+    assert (tmp_path / "correction.npz").is_file() and (tmp_path / "atom_sl_Si2Ge2_PBE.png").stat().st_size > 10_000
+
+
 def test_reverse_recovery(tmp_path):
     at = run("reverse_recovery", tmp_path)["by_counts"]["30"]
     assert at["minus_log_posterior"] < 8 and at["median_error_over_bound"] < 6  # the prior's entropy is 15.6

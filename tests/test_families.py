@@ -94,6 +94,15 @@ def test_starts_of_a_posterior_differ():
     assert right[first] and not right[second] and right[third] and third != first
 
 
+def test_points_that_differ_in_one_of_many_numbers_are_apart():
+    wide = Mixture(jnp.zeros(1), jnp.zeros((1, 9)), jnp.eye(9)[None])
+    points = jnp.zeros((3, 9)).at[1, 4].set(5.0).at[2, 4].set(6.0)
+    found = np.asarray(distances(wide, points, range(9)))
+    # the difference of two draws has √2 of a draw's deviation: 5/√2 is below four of them, 6/√2 above
+    assert found[0, 1] < APART < found[0, 2]
+    assert np.allclose(found[0, 2], 6 / 2**0.5 / 2)  # the root mean square would be 6/√2/3
+
+
 def test_the_order_of_starts():
     costs, nothing = [3.0, np.nan, 1.0, 2.0], np.eye(4, dtype=bool)
     assert choose_starts(costs, 4) == choose_starts(costs, 4, nothing) == [2, 3, 0, 1]

@@ -199,9 +199,14 @@ TWO_DEVICES = """
 import sys
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
-from bandjax.devices import device_mesh
+import jax.numpy as jnp
+import optax
+from bandjax.devices import device_mesh, split
 from bandjax.learning import training
+from bandjax.learning.checkpoints import open_manager
+from pathlib import Path
 from bandjax.learning.images import Clean
+from bandjax.learning.job import Job, run_job
 from bandjax.learning.training_config import training_config
 
 def signals(family, key, count, mesh=None):
@@ -215,6 +220,24 @@ config = training_config({"steps": 2, "batch": 4, "signals": 0, "validation": 4,
 for stop in (1, None):
     written = training.train(config, sys.argv[1], quiet=True, stop_after=stop, mesh=device_mesh())
 print(len(jax.devices()), written.name)
+
+def steps(folder, mesh):
+    folder.mkdir()
+    batch = lambda i: (jnp.arange(8.0) + i, jnp.float32(2.0))
+    job = Job(3, 3, batch, lambda w, b: ((w["x"] - b[1] * b[0]) ** 2).mean(), lambda: batch(9), optax.constant_schedule(0.1))
+    with open_manager(folder) as manager:
+        return float(run_job(job, folder, {"x": jnp.zeros(())}, manager, quiet=True, mesh=mesh)["x"])
+
+root, mesh = Path(sys.argv[1]), device_mesh()
+one, two = steps(root / "one", None), steps(root / "two", mesh)
+assert one > 0.2 and abs(one - two) < 1e-6, (one, two)
+assert len(split(jnp.arange(8.0), mesh).sharding.device_set) == 2
+try:
+    split(jnp.arange(7.0), mesh)
+except ValueError as error:
+    assert "multiple of the 2 devices, but is 7" in str(error)
+else:
+    raise AssertionError("7 were split over 2")
 """
 
 

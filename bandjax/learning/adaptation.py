@@ -1,49 +1,43 @@
 """A reverse network adapted to images without labels, through the physics.
 
-Every image is refined by the exact model, with wide priors of Fermi level, lifetime and inner potential (the exposure's stay). Of the
-images that it explains (by the residual test) these nuisances become the family's priors, and each gives pseudo-labels: draws from
-
-    p(x | image) ∝ exp(−½ (x − x*)ᵀ F (x − x*)),
-
-the end x* of the refinement and the Fisher matrix F with the new priors (Laplace, Gauss-Newton). The network then lowers
-−mean log q(x | image) over images simulated by the family with its new priors, and over the images themselves, of which every
-step sees other crops and thinned counts. No image needs a label, and no gradient passes through the physics.
-
-An image with two explanations is taught by the one that was accepted first; images that the model does not explain are left out.
+Nuisances of the images that the exact model explains become the family's priors, and each of these images gives draws of its posterior
+(`pseudo_labels`). The network then lowers −mean log q(x | image) over images simulated by the family with its new priors, and over the
+images themselves, of which every step sees other crops and thinned counts. No image needs a label, and no gradient passes through the
+physics. Images that the model does not explain are left out.
 Labels of all counts are right for thinned ones on average over many images, not for each: a few images seen often teach too much certainty.
 """
 
+import contextlib
 import dataclasses
+import hashlib
+import os
+import tempfile
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from rich.progress import track
 
-from bandjax.learning.cache import single_precision
-from bandjax.learning.checkpoints import State
-from bandjax.learning.closed_loop import guess_of
-from bandjax.learning.family import COUNTED, EXPOSURE, Family, centre_and_spread, exposure_parameters, standardised
-from bandjax.learning.images import Images, draw_clean, expose, mean_counts
-from bandjax.learning.job import make_optimiser, make_schedule, make_step
+from bandjax.learning.cache import open_cache, single_precision
+from bandjax.learning.checkpoints import check_folder, open_manager
+from bandjax.learning.family import COUNTED, EXPOSURE, Family, centre_and_spread, standardised
+from bandjax.learning.images import Images, expose, mean_counts
+from bandjax.learning.job import Job, make_schedule, run_job
 from bandjax.learning.objective import finish, make_loss, side_by_side
-from bandjax.learning.observe import as_seen, check_image
-from bandjax.learning.refinement import Refinement
-from bandjax.learning.residuals import MISFIT
-from bandjax.learning.reverse import Seen
-from bandjax.learning.weights import Reverse, weights_of, with_weights
+from bandjax.learning.observe import check_image
+from bandjax.learning.pseudo_labels import Labelled, explained, labels_of, priors_of, widened
+from bandjax.learning.reverse import ReverseNetwork
+from bandjax.learning.weights import Reverse, flat_weights, weights_of, with_weights
 from bandjax.photoemission import QUANTITIES
 
 FEWEST = 8  # explained images below which nuisances have no distribution
-NARROWEST = 0.3  # part of the old prior's width that the new one has at least
-DRAWS = 64  # labels kept of each image
 THINNEST = 0.3  # part of the counts that a step sees at least of an image
 UNLIKE = 1.5  # factor by which the mean counts of an image may differ from their median
-OWN = 0.25  # weight of the images themselves in the loss
-SIMULATED, WEIGHTS = 1, 2  # streams of random numbers of a seed
+WEIGHTS = 2  # stream of random numbers of a seed
+CHECKPOINT_EVERY = 100  # steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +50,7 @@ class Adaptation:
         max_steps: Trials at most of each.
         signals: Stacks simulated with the new priors.
         steps, batch, learning_rate: Of the training.
+        own: Weight of the images themselves in the loss, and their part of a batch; 0 leaves them out: then only the priors are learned of them.
         seed: Of everything.
     """
 
@@ -66,6 +61,7 @@ class Adaptation:
     steps: int = 600
     batch: int = 64
     learning_rate: float = 3e-4
+    own: float = 0.25
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -75,36 +71,24 @@ class Adaptation:
                 raise ValueError(
                     f"Argument `{name}` of an adaptation must be ≥ {value}, but is {getattr(self, name)!r}."
                 )
+        if not 0 <= self.own < 1:
+            raise ValueError(f"Argument `own` of an adaptation must be from 0 to below 1, but is {self.own!r}.")
         if not self.learning_rate > 0:
             raise ValueError(f"Argument `learning_rate` of an adaptation must be > 0, but is {self.learning_rate!r}.")
 
 
-class Explained(NamedTuple):
-    """An image that the model explains: what the network sees of it, and its Gaussian posterior."""
-
-    view: Seen
-    share: float  # counts that the network sees for each of the map's
-    values: np.ndarray  # (name,), physical, in the order of `family.names`
-    precision: np.ndarray  # (name, name)
-
-
-class Labelled(NamedTuple):
-    """An image with draws of its posterior."""
-
-    view: Seen
-    share: float
-    draws: np.ndarray  # (draw, name), physical, in the order of `family.names`
-
-
 def adapt(
-    reverse: Reverse, images: Sequence[xr.DataArray], settings: Adaptation | None = None, *, quiet: bool = False
-) -> Reverse:
+    reverse: Reverse, images: Sequence[xr.DataArray], settings: Adaptation | None = None, *,
+    folder: str | os.PathLike[str] | None = None, quiet: bool = False,
+) -> Reverse:  # fmt: skip
     """A network for images like these, which carry no labels.
 
     Args:
         reverse: The network to begin with.
         images: Maps of one instrument: the same axes, photon energy and resolution; see `check_image`.
         settings: See `Adaptation`.
+        folder: Keeps refinements, signals and checkpoints: a call that was killed goes on from there, to the same weights.
+            None: nothing is kept.
         quiet: Whether to show no progress bars.
 
     Returns:
@@ -112,13 +96,33 @@ def adapt(
         images were used (`adapted`).
 
     Raises:
-        ValueError: images differ in axes or attributes, or the model explains too few of them.
+        ValueError: images differ in axes or attributes, or the model explains too few of them; the family has hidden
+            numbers; or the folder holds an adaptation of other images, settings or weights.
+        FloatingPointError: the loss became NaN (which step).
+        OSError: the folder could not be written; what was there is kept.
     """
     settings = Adaptation() if settings is None else settings
+    if reverse.family.hidden:
+        raise ValueError(
+            "Argument `reverse` must be a network that infers all that its family draws, but that of "
+            f"{reverse.family.name!r} is trained over {len(reverse.family.hidden)} hidden numbers."
+        )
     images = [check_image(image, reverse.family, reverse.network.shape) for image in images]
     _check_alike(images)
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(tempfile.TemporaryDirectory()) if folder is None else folder
+        return _adapted(reverse, images, settings, Path(place).resolve(), quiet=quiet)
+
+
+def _adapted(
+    reverse: Reverse, images: Sequence[xr.DataArray], settings: Adaptation, folder: Path, *, quiet: bool
+) -> Reverse:
+    folder.mkdir(parents=True, exist_ok=True)
+    config = dataclasses.asdict(settings) | {"images": _digest(images), "weights": _digest_of_weights(reverse)}
+    check_folder(folder, {"adaptation": True, "config": config}, _check_mark)
     wide = widened(reverse.family, settings.widen)
-    found = explained(reverse, wide, images, settings, quiet=quiet)
+    how = {"starts": settings.starts, "max_steps": settings.max_steps, "seed": settings.seed}
+    found = explained(reverse, wide, images, **how, folder=folder / "refined", quiet=quiet)
     if len(found) < FEWEST:
         raise ValueError(
             f"Argument `images` must hold at least {FEWEST} that the model explains, but it explains {len(found)} of {len(images)}."
@@ -128,99 +132,41 @@ def adapt(
         labels_of(image, wide, family, np.random.default_rng([settings.seed, i])) for i, image in enumerate(found)
     ]
     with single_precision():
-        network, held_out = _trained(reverse, family, labelled, settings, quiet=quiet)
+        network, held_out = _trained(reverse, family, labelled, settings, folder, quiet=quiet)
         told = {"images": len(images), "explained": len(labelled), "settings": dataclasses.asdict(settings)}
         return finish(family, network, held_out, reverse.record | {"priors": _priors(family), "adapted": told})
 
 
-def widened(family: Family, factor: float) -> Family:
-    """The family with wider priors of the nuisances that are no exposure."""
-    old = {n: centre_and_spread(p) for n, p in family.parameters if n in QUANTITIES}
-    return family.with_priors({n: (centre, factor * sigma) for n, (centre, sigma) in old.items()})
-
-
-def explained(
-    reverse: Reverse, family: Family, images: Sequence[xr.DataArray], settings: Adaptation, *, quiet: bool = False
-) -> list[Explained]:
-    """The images that the family's model explains, each with its Gaussian posterior.
-
-    Args:
-        reverse: Gives the starts.
-        family: Its priors enter the refinements.
-        images: Checked maps with the same axes and attributes.
-        settings: Starts, steps and seed.
-        quiet: Whether to show no progress bar.
-    """
-    level = float(np.median([np.nanmean(image.values) for image in images]))  # the unit of the backgrounds' priors
-    refinement = Refinement(images[0], family, level, max_steps=settings.max_steps)
-    names, out = refinement.transform.names, []
-    for i, image in enumerate(track(images, "refinements", disable=quiet)):
-        counts, guess = image.values, guess_of(image, reverse, seed=settings.seed + i)
-        _, state, _ = refinement.refine(counts, guess, settings.starts)
-        if not (bool(state.done) and max(refinement.misfits(counts, state)) <= MISFIT):
-            continue
-        with single_precision():
-            view, share = as_seen(image, reverse.family, seed=settings.seed)
-        order = [names.index(name) for name in reverse.family.names]
-        values = np.array(list(refinement.values(state).values()))[order]
-        out.append(Explained(view, share, values, refinement.precision(state)[np.ix_(order, order)]))
-    return out
-
-
-def priors_of(family: Family, found: Sequence[Explained]) -> dict[str, tuple[float, float]]:
-    """Centre and width of every nuisance that is no exposure: mean and variance over images, less their own mean variance."""
-    values = np.array([image.values for image in found])
-    own = np.array([np.diagonal(np.linalg.inv(image.precision)) for image in found]).mean(axis=0)
-    variance = np.maximum(values.var(axis=0, ddof=1) - own, 0.0)
-    return {
-        name: (float(values[:, i].mean()), float(max(np.sqrt(variance[i]), NARROWEST * centre_and_spread(p)[1])))
-        for i, (name, p) in enumerate(family.parameters) if name in QUANTITIES
-    }  # fmt: skip
-
-
-def labels_of(image: Explained, old: Family, new: Family, rng: np.random.Generator) -> Labelled:
-    """Draws of an image's posterior, moved from the old priors to the new ones and kept within the bounds."""
-    precision, pull = image.precision.copy(), image.precision @ image.values
-    for i, ((name, before), (_, after)) in enumerate(zip(old.parameters, new.parameters, strict=True)):
-        if name in QUANTITIES:
-            for (centre, sigma), sign in ((centre_and_spread(before), -1), (centre_and_spread(after), 1)):
-                precision[i, i] += sign / sigma**2
-                pull[i] += sign * centre / sigma**2
-    draws = rng.multivariate_normal(
-        np.linalg.solve(precision, pull), np.linalg.inv(precision), DRAWS, method="cholesky"
-    )
-    low, high = np.array(
-        [(p.lower, p.upper) for _, p in (*new.parameters, *exposure_parameters(1.0, new.brightness).items())]
-    ).T
-    return Labelled(image.view, image.share, np.clip(draws, low, high))
-
-
-def _trained(reverse: Reverse, family: Family, labelled: list[Labelled], settings: Adaptation, *, quiet: bool):
+def _trained(
+    reverse: Reverse, family: Family, labelled: list[Labelled], settings: Adaptation, folder: Path, *, quiet: bool
+) -> tuple[ReverseNetwork, Images]:
     """The network after its training, and simulated images that it has not seen."""
-    key = jax.random.key(settings.seed)
-    held = settings.signals // 4
-    clean = draw_clean(family, jax.random.fold_in(key, SIMULATED), settings.signals + held)
+    key, held = jax.random.key(settings.seed), settings.signals // 4
+    clean = open_cache(family, folder / "signals", settings.signals + held, seed=settings.seed, quiet=quiet)
+    clean = jax.tree.map(lambda x: jnp.asarray(x[: settings.signals + held]), clean)
+    own = max(1, round(settings.own * settings.batch)) if settings.own else 0
     loss_of = make_loss(reverse.network)
 
-    def loss(weights, both: tuple[Images, Images]) -> jax.Array:
-        return (1 - OWN) * loss_of(weights, both[0]) + OWN * loss_of(weights, both[1])
+    def loss(weights: Any, both: tuple[Images, Images | None]) -> jax.Array:
+        simulated, measured = both
+        if measured is None:
+            return loss_of(weights, simulated)
+        return (1 - settings.own) * loss_of(weights, simulated) + settings.own * loss_of(weights, measured)
 
-    optimiser = make_optimiser(make_schedule(settings.learning_rate, settings.steps // 10, settings.steps))
-    start = weights_of(reverse.network)
-    state, step = State(start, optimiser.init(start), jnp.zeros((), jnp.int32)), jax.jit(make_step(loss, optimiser))
-    own = max(1, round(OWN * settings.batch))
-    for i in track(range(settings.steps), "adaptation", disable=quiet):
+    def batch_of(i: int) -> tuple[Images, Images | None]:
         first, second = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, WEIGHTS), i))
         index = jax.random.randint(first, (settings.batch - own,), held, settings.signals + held)
-        simulated = expose(family, second, jax.tree.map(lambda x, index=index: x[index], clean))
-        state, value = step(
-            state, (simulated, _own_batch(family, labelled, np.random.default_rng([settings.seed, i]), own))
-        )
-        if not np.isfinite(value):
-            raise FloatingPointError(f"The loss must stay finite, but is {float(value)} in step {i} of the adaptation.")
+        simulated = expose(family, second, jax.tree.map(lambda x: x[index], clean))
+        rng = np.random.default_rng([settings.seed, i])
+        return simulated, _own_batch(family, labelled, rng, own) if own else None
+
     rest = jax.tree.map(lambda x: x[:held], clean)
     several = [expose(family, jax.random.fold_in(key, 10 + i), rest) for i in range(4)]
-    return with_weights(reverse.network, state.weights), side_by_side(several)
+    schedule = make_schedule(settings.learning_rate, settings.steps // 10, settings.steps)
+    job = Job(settings.steps, CHECKPOINT_EVERY, batch_of, loss, lambda: (several[0], batch_of(settings.steps)[1]), schedule)  # fmt: skip
+    with open_manager(folder) as manager:
+        weights = run_job(job, folder, weights_of(reverse.network), manager, quiet=quiet)
+    return with_weights(reverse.network, weights), side_by_side(several)
 
 
 def _own_batch(family: Family, labelled: list[Labelled], rng: np.random.Generator, count: int) -> Images:
@@ -251,6 +197,23 @@ def _own_batch(family: Family, labelled: list[Labelled], rng: np.random.Generato
 
 def _priors(family: Family) -> dict[str, tuple[float, float]]:
     return {name: centre_and_spread(p) for name, p in family.parameters if name in QUANTITIES}
+
+
+def _digest(images: Sequence[xr.DataArray]) -> str:
+    """Sixteen hexadecimal digits of the counts of maps that are alike in all else."""
+    return hashlib.sha256(b"".join(np.ascontiguousarray(image.values).tobytes() for image in images)).hexdigest()[:16]
+
+
+def _digest_of_weights(reverse: Reverse) -> str:
+    """Sixteen hexadecimal digits of a network and its family."""
+    flat = flat_weights(weights_of(reverse.network))
+    content = reverse.family.fingerprint.encode() + b"".join(flat[name].tobytes() for name in sorted(flat))
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _check_mark(found: dict[str, Any], owner: str) -> None:
+    if not found.get("adaptation"):
+        raise ValueError(f"{owner} must be empty or hold an adaptation, but holds another training.")
 
 
 def _check_alike(images: Sequence[xr.DataArray]) -> None:

@@ -73,7 +73,8 @@ def open_blocks(
     key = jax.random.key(mark["seed"])
     with single_precision():
         for block in track(range(int(group.attrs["blocks"]), wanted), "signals", disable=quiet):
-            drawn = draw(jax.random.fold_in(key, block), block)
+            with exact_products():
+                drawn = draw(jax.random.fold_in(key, block), block)
             try:
                 for name, array in zip(fields, drawn, strict=True):
                     stored: Any = group[name]
@@ -95,6 +96,15 @@ def single_precision():
     (measured: 24 layers, sp3s*), far below counting noise, and takes half the time.
     """
     return jax.enable_x64(False)
+
+
+def exact_products():
+    """A context in which products of float32 are not rounded.
+
+    Accelerators multiply float32 in bfloat16 or TF32 unless told otherwise (docs.jax.dev, "Matmul precision"). The networks take that; the
+    physics that makes their images must not.
+    """
+    return jax.default_matmul_precision("highest")
 
 
 def _group(path: Path, mark: dict[str, Any], fields: dict[str, tuple[str, tuple[int, ...]]], size: int) -> zarr.Group:

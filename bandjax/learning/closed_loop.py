@@ -152,7 +152,7 @@ def guess_of(image: xr.DataArray, reverse: Reverse, *, seed: int = 0) -> Guess:
     kept = np.concatenate([weight >= min(UNLIKELY, weight[0]), np.ones(SAMPLES, bool)])
     return Guess(
         posterior, named(centre), named(sigma), distance / limit, float(np.nanmean(image.values)), float(level),
-        tuple(named(p) for p in points[kept]), apart[np.ix_(kept, kept)] < APART,
+        tuple(named(p) | reverse.family.centre_of_hidden for p in points[kept]), apart[np.ix_(kept, kept)] < APART,
     )  # fmt: skip
 
 

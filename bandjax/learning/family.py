@@ -129,16 +129,30 @@ class Family(Drawn):
         ranges: What differs from image to image.
         brightness: Mean signal of the central stack, 1/eV: the unit of the gain.
         method: How images are made; see `plan_image`.
+        hidden: Names of what is drawn, and free in the fit, but not inferred by the network, which is trained over it.
+        plane: Sizes of the network that differ from those of `Shape`, by name.
     """
 
     ranges: Ranges
     brightness: float
     method: str = "coherent"
+    hidden: tuple[str, ...] = ()
+    plane: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def inferred(self) -> tuple[str, ...]:
+        """Those of what is drawn that the network infers."""
+        return tuple(name for name in self.drawn if name not in self.hidden)
+
+    @property
+    def sample_names(self) -> tuple[str, ...]:
+        """Those of the latent that belong to the sample, not to the instrument."""
+        return tuple(name for name in self.inferred if name not in QUANTITIES)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the latent, in its order."""
-        return (*self.drawn, *EXPOSURE)
+        return (*self.inferred, *EXPOSURE)
 
     def with_priors(self, priors: Mapping[str, tuple[float, float]]) -> "Family":
         """The family with other Gaussian priors: centre and standard deviation by name.
@@ -170,6 +184,11 @@ class Family(Drawn):
         return digest((*content, self.method, self.names, sorted(NUISANCES.items()), GAIN_SPREAD))
 
     @property
+    def centre_of_hidden(self) -> dict[str, float]:
+        """Centres of the priors of what the network does not infer, by name."""
+        return {n: centre_and_spread(p)[0] for n, p in self.parameters if n in self.hidden}
+
+    @property
     def signals_fingerprint(self) -> str:
         """Sixteen hexadecimal digits of everything that signals depend on, the exposure left out."""
         made = {n: v for n, v in dataclasses.asdict(self.ranges).items() if n not in ("counts", "crop", "dead")}
@@ -180,7 +199,7 @@ def draw_values(family: Drawn, key: jax.Array, dtype) -> jax.Array:
     """Physical values drawn from the priors within their bounds, (drawn,); evenly where there are only bounds."""
     p = [parameter for _, parameter in family.parameters]
     even = np.array([is_even(q) for q in p])
-    centre, sigma = _prior(family, dtype)
+    centre, sigma = _prior(family, dtype, family.drawn)
     low, high = jnp.array([q.lower for q in p], dtype), jnp.array([q.upper for q in p], dtype)
     normal = jax.random.truncated_normal(key, (low - centre) / sigma, (high - centre) / sigma, dtype=dtype)
     drawn = centre + sigma * normal
@@ -207,7 +226,8 @@ def standardised(family: Family, values: jax.Array, exposure: Mapping[str, jax.A
         exposure: The numbers of `EXPOSURE`, each (…,).
         level: Mean counts of the image's visible pixels, (…,).
     """
-    centre, sigma = _prior(family, values.dtype)
+    centre, sigma = _prior(family, values.dtype, family.inferred)
+    values = values[..., np.array([family.drawn.index(n) for n in family.inferred])]
     z = [jnp.log(exposure["gain"] * family.brightness / level) / GAIN_SPREAD]
     z += [(exposure[n] / (level if n in COUNTED else 1.0) - q.centre) / q.spread for n, q in NUISANCES.items()]
     return jnp.concatenate([(values - centre) / sigma, jnp.stack(z, axis=-1)], axis=-1)
@@ -215,8 +235,8 @@ def standardised(family: Family, values: jax.Array, exposure: Mapping[str, jax.A
 
 def physical(family: Family, latent: jax.Array, level: jax.Array) -> jax.Array:
     """Physical numbers of a latent, in the order of `family.names`, (…, latent); bounds are not looked at."""
-    centre, sigma = _prior(family, latent.dtype)
-    count = len(family.drawn)
+    centre, sigma = _prior(family, latent.dtype, family.inferred)
+    count = len(family.inferred)
     found = [jnp.exp(GAIN_SPREAD * latent[..., count]) * level / family.brightness]
     for i, (name, q) in enumerate(NUISANCES.items(), count + 1):
         found.append((q.centre + q.spread * latent[..., i]) * (level if name in COUNTED else 1.0))
@@ -235,8 +255,9 @@ def exposure_parameters(level: float, brightness: float) -> dict[str, Parameter]
     return found
 
 
-def _prior(family: Drawn, dtype) -> tuple[jax.Array, jax.Array]:
-    centre, sigma = zip(*(centre_and_spread(parameter) for _, parameter in family.parameters), strict=True)
+def _prior(family: Drawn, dtype, names: tuple[str, ...]) -> tuple[jax.Array, jax.Array]:
+    parameters = dict(family.parameters)
+    centre, sigma = zip(*(centre_and_spread(parameters[name]) for name in names), strict=True)
     return jnp.array(centre, dtype), jnp.array(sigma, dtype)
 
 

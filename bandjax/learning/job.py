@@ -13,7 +13,7 @@ import optax
 import orbax.checkpoint as ocp
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bandjax.devices import replicate
+from bandjax.devices import replicate, split
 from bandjax.learning.checkpoints import State, metrics_until, restore_state, save_state, write_metrics
 
 
@@ -71,7 +71,7 @@ def run_job(
         manager: The checkpoints.
         stop_after: Steps of this call at most.
         quiet: Whether to show no progress bar.
-        mesh: Devices that hold the state.
+        mesh: Devices that hold the state, and over which every batch is split: XLA adds up their gradients.
 
     Returns:
         The trained weights; None where steps are left.
@@ -93,7 +93,8 @@ def run_job(
     with Progress(*columns, disable=quiet) as progress:
         task = progress.add_task("training", total=job.steps, completed=begin)
         for step in range(begin, last):
-            state, value = step_once(state, job.batch_of(step))
+            batch = job.batch_of(step)
+            state, value = step_once(state, batch if mesh is None else split(batch, mesh))
             total.append(float(value))
             if not math.isfinite(total[-1]):
                 kept = manager.latest_step()

@@ -64,7 +64,8 @@ def sample(mixture: Mixture, key: jax.Array, count: int) -> jax.Array:
 
 
 def distances(mixture: Mixture, points: jax.Array, of: Sequence[int]) -> jax.Array:
-    """How far latents lie apart, in standard deviations, root mean square over directions, (point, point).
+    """How far latents lie apart, in standard deviations, (point, point): the larger of the root mean square over directions and
+    half of the largest difference of one latent, so that what differs in one number alone is apart too.
 
     The standard deviation is that of the difference of two draws from the components that the points belong to (those
     most likely to have made them): two draws of one component are about 1 apart, however many other components there are.
@@ -81,8 +82,10 @@ def distances(mixture: Mixture, points: jax.Array, of: Sequence[int]) -> jax.Arr
     kept = np.array(of)
     covariance = inverse[:, kept[:, None], kept][owner]
     off = (points[:, None] - points)[..., kept]
-    solved = jnp.linalg.solve(covariance[:, None] + covariance, off[..., None])[..., 0]
-    return jnp.sqrt((off * solved).mean(axis=-1))
+    both = covariance[:, None] + covariance
+    solved = jnp.linalg.solve(both, off[..., None])[..., 0]
+    largest = (jnp.abs(off) / jnp.sqrt(jnp.diagonal(both, axis1=-2, axis2=-1))).max(axis=-1)
+    return jnp.maximum(jnp.sqrt((off * solved).mean(axis=-1)), largest / 2)
 
 
 def moments(mixture: Mixture) -> tuple[jax.Array, jax.Array]:

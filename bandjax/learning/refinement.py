@@ -4,6 +4,7 @@ Priors of the exposure are in units of one level of counts, which should be that
 """
 
 import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
@@ -91,10 +92,16 @@ class Refinement:
         return End(state, len(costs) - 1, 1 + int((np.diff(costs) < 0).sum()), seconds)
 
     def refine(self, counts: np.ndarray, guess: Guess, count: int) -> tuple[list[End], State, float]:
-        """Descents from at most that many starts of the network, while the residual leaves doubts at what has been found:
-        where they ended, the best, and the seconds with the choice of the starts."""
+        """`try_starts` from at most that many starts of the network; the seconds hold the choice of the starts too."""
+        began = time.perf_counter()
+        ends, best, _ = self.try_starts(counts, self.starts(counts, guess, count))
+        return ends, best, time.perf_counter() - began
+
+    def try_starts(self, counts: np.ndarray, starts: Iterable[jax.Array]) -> tuple[list[End], State, float]:
+        """Descents from one start after the other while the residual leaves doubts at what has been found: where they
+        ended, the best, and the seconds."""
         began, ends = time.perf_counter(), []
-        for u in self.starts(counts, guess, count):
+        for u in starts:
             ends.append(self.descend(counts, u))
             if max(self.misfits(counts, ends[-1].state)) <= SURE:
                 break

@@ -103,7 +103,7 @@ def surrogate_config(found: dict[str, Any], owner: str = "Argument `config`") ->
 
 def train_surrogate(
     config: SurrogateConfig, folder: str | os.PathLike[str], *, quiet: bool = False, stop_after: int | None = None,
-    commit: str = "unknown",
+    commit: str = "unknown", mesh=None,
 ) -> Path | None:  # fmt: skip
     """Train, or go on with a training that `folder` holds; arguments, result and errors are those of `training.train`."""
     folder = Path(folder).resolve()
@@ -118,7 +118,7 @@ def train_surrogate(
         fixed = {"mean": jnp.asarray(means), "components": jnp.asarray(components)}
         job = _job(config, network, fixed, layers, targets)
         learned = {name: value for name, value in weights.items() if name not in FIXED}
-        trained = run_job(job, folder, learned, manager, stop_after=stop_after, quiet=quiet)
+        trained = run_job(job, folder, learned, manager, stop_after=stop_after, quiet=quiet, mesh=mesh)
         if trained is None:
             return None
         network = with_weights(network, trained | fixed)

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from bandjax.learning.cache import open_cache, single_precision
+from bandjax.learning.cache import exact_products, open_cache, single_precision
 from bandjax.learning.checkpoints import check_folder, open_manager
 from bandjax.learning.crystal_images import draw_crystals, expose_crystals
 from bandjax.learning.crystals import PLANE, CrystalFamily
@@ -40,13 +40,13 @@ def train(
         quiet: Whether to show no progress bar.
         stop_after: Stop after that many steps of this call, as if killed after its last checkpoint; for tests.
         commit: Of the source, for the record.
-        mesh: Devices over which the drawing of new stacks (`signals = 0`) is split.
+        mesh: Devices over which every batch is split, and the drawing of new stacks (`signals = 0`).
 
     Returns:
         The file of the trained network; None where the run was stopped before its end.
 
     Raises:
-        ValueError: the folder holds a training of another configuration, family or version.
+        ValueError: the folder holds a training of another configuration, family or version, or `batch` is no multiple of the devices.
         FloatingPointError: the loss became NaN (which step; the last good checkpoint is kept).
         OSError: a checkpoint could not be written; the last one is kept.
     """
@@ -110,12 +110,14 @@ def _held_out(
 
 def _shape(config: TrainingConfig, family: Family | CrystalFamily) -> Shape:
     sizes = {name: getattr(config, name) for name in ("components", "width", "blocks", "hidden")}
-    return Shape(latent=len(family.names), **sizes, **(PLANE if isinstance(family, CrystalFamily) else {}))
+    plane = PLANE if isinstance(family, CrystalFamily) else dict(family.plane)
+    return Shape(latent=len(family.names), **sizes, **plane)
 
 
 def _draw(family: Family | CrystalFamily, key: jax.Array, batch: int, mesh) -> Clean:
     draw = draw_crystals if isinstance(family, CrystalFamily) else draw_clean
-    return draw(family, key, batch, mesh=mesh)
+    with exact_products():
+        return draw(family, key, batch, mesh=mesh)
 
 
 def _expose(family: Family | CrystalFamily, key: jax.Array, clean: Clean) -> Images:
