@@ -75,8 +75,9 @@ if TYPE_CHECKING:  # at run time these come from __getattr__ below
     from bandjax.learning.adaptation import Adaptation, adapt
     from bandjax.learning.closed_loop import Inversion, invert
     from bandjax.learning.correction import Correction, corrected, load_correction
+    from bandjax.learning.crystal_images import draw_crystals, expose_crystals
     from bandjax.learning.crystal_loop import CrystalGuess, as_momentum_cut, crystal_problem, guess_crystal
-    from bandjax.learning.crystals import draw_crystals, expose_crystals, zincblende_family
+    from bandjax.learning.crystals import zincblende_family
     from bandjax.learning.families import buried_algaas, buried_sige, sige_superlattice
     from bandjax.learning.images import draw_images
     from bandjax.learning.surrogate import Surrogate, load_surrogate, surrogate_spectra
@@ -89,7 +90,7 @@ _LEARNED = {  # name -> module; these need Flax, which takes seconds to import
     "buried_algaas": "families", "buried_sige": "families", "draw_images": "images", "invert": "closed_loop",
     "load_reverse": "weights", "load_surrogate": "surrogate", "sige_superlattice": "families", "surrogate_spectra": "surrogate",
     "CrystalGuess": "crystal_loop", "as_momentum_cut": "crystal_loop", "crystal_problem": "crystal_loop",
-    "guess_crystal": "crystal_loop", "draw_crystals": "crystals", "expose_crystals": "crystals", "zincblende_family": "crystals",
+    "guess_crystal": "crystal_loop", "draw_crystals": "crystal_images", "expose_crystals": "crystal_images", "zincblende_family": "crystals",
     "Correction": "correction", "corrected": "correction", "load_correction": "correction",
 }  # fmt: skip
 

@@ -10,21 +10,25 @@ import pytest
 import xarray as xr
 
 import bandjax as bj
+from bandjax.hamiltonian import bloch_hamiltonian
 from bandjax.inference.problem import model_values
 from bandjax.learning import corners as corners_module
 from bandjax.learning.cache import single_precision
 from bandjax.learning.closed_loop import invert
 from bandjax.learning.corners import MARKS, Corners, corners, marks_of, nearest_materials, without_prior
-from bandjax.learning.crystal_loop import as_momentum_cut, crystal_problem, guess_crystal, mark_numbers, within
-from bandjax.learning.crystals import (
-    ROUGH,
-    CrystalRanges,
+from bandjax.learning.crystal_images import (
+    clean_crystal,
     crystal_signal,
     draw_crystals,
     expose_crystals,
+    mirror_halves,
+    occupied,
+    placed,
     smooth_field,
-    zincblende_family,
 )
+from bandjax.learning.crystal_loop import as_momentum_cut, crystal_problem, guess_crystal, mark_numbers, within
+from bandjax.learning.crystal_refinement import as_cut, refine_crystal
+from bandjax.learning.crystals import ALIGNMENT, ROUGH, CrystalRanges, zincblende_family
 from bandjax.learning.families import buried_sige
 from bandjax.learning.images import Clean, draw_images
 from bandjax.learning.table_space import (
@@ -39,8 +43,9 @@ from bandjax.learning.table_space import (
     values_of,
 )
 from bandjax.photoemission import QUANTITIES, plan_image, signal
-from bandjax.photoemission.kinematics import wave_number
-from bandjax.photoemission.pixels import band_shift
+from bandjax.photoemission.kinematics import laboratory_rotation, wave_number
+from bandjax.photoemission.matrix_elements import mirror_parities
+from bandjax.photoemission.pixels import band_shift, laboratory_model
 
 FAMILY = zincblende_family()
 SMALL = CrystalRanges(kx_points=8, energy_points=20, left=(2, 5))
@@ -77,7 +82,7 @@ def test_the_space_is_white_where_the_tables_are():
 def test_a_crystal_of_the_space_is_the_tables_own_strained_by_harrisons_law():
     values, a = published("InAs", "klimeck2000")
     k = jnp.array([[0.0, 0.0, 0.0], [0.3, 0.1, 0.2], [0.5, 0.5, 0.0]])
-    own, top = 5.9, -0.3
+    own, top = 5.8, -0.3  # not the reference
     strained = values | {n: values[n] * (a / own) ** 2 for n in HOPPINGS}
     point = coordinates_of(strained, own) | {n: values[n] for n in ("Delta_a", "Delta_c")} | {"a": own, "top": top}
     found = bj.bands(space_model(point), k)
@@ -170,6 +175,9 @@ def test_the_fit_of_no_material_starts_where_it_is_told_and_keeps_its_priors():
         assert problem.parameters[name].sigma == family[name].sigma
     assert problem.parameters["top"].value == problem.parameters["top"].prior == family["top"].value
     assert set(problem.parameters) == set(family) | {"tilt"} and problem.seed == 4 and problem.known == ()
+    start |= {"inner_potential": 18.0, "eta": 0.01}  # on a bound, and beyond one
+    problem = crystal_problem(FAMILY, FAMILY.instrument, own, bj.Likelihood("scaled"), bj.FreeWeights(), start)
+    assert 17 < problem.parameters["inner_potential"].value < 18 and 0.03 < problem.parameters["eta"].value < 0.04
 
 
 def test_other_networks_are_refused():
@@ -189,16 +197,82 @@ def test_starts_lie_within_their_bounds():
         assert p.lower < value < p.lower + 0.01 * p.sigma
 
 
+def made_up(count: int) -> Clean:
+    """Kept crystals of a small family whose signals say where they are: kx + 100 E."""
+    family = dataclasses.replace(FAMILY, ranges=SMALL)
+    values = np.tile([p.value + 0.5 * p.sigma for _, p in family.parameters], (count, 1))
+    values[:, family.drawn.index("top")] = -0.8
+    _, nodes, energies = family.signal_shape
+    step = SMALL.energy_step[0]
+    kx, energy = 0.05 * np.arange(nodes), -0.8 - 0.5 - 0.1 - 19 * step + step * np.arange(energies)
+    signals = np.broadcast_to(kx[:, None] + 100 * energy, (count, *family.signal_shape))
+    axes = (np.tile(kx, (count, 1)), np.tile(energy, (count, 1)))
+    return jax.tree.map(jnp.asarray, Clean(values, signals, *axes, np.full(count, 600.0), np.full(count, 0.1)))
+
+
+def test_a_kept_crystal_is_placed_anew_at_every_use():
+    family = dataclasses.replace(FAMILY, ranges=SMALL)
+    kept = made_up(400)
+    values, kx, energy, bright = jax.jit(jax.vmap(lambda k, c: placed(family, k, c)))(jax.random.split(KEY, 400), kept)
+    top, potential = (np.asarray(values[:, family.drawn.index(n)]) for n in ("top", "inner_potential"))
+    # a kinetic energy and an inner potential add up: neither the map of the bands nor k_z has changed
+    assert np.allclose(top + potential, kept.values[:, family.drawn.index("inner_potential")] - 0.8)
+    others = [i for i, n in enumerate(family.drawn) if n not in ("top", "inner_potential")]
+    assert (values[:, others] == kept.values[:, others]).all()
+    # given V0 + top half a σ above its mean, the top is a normal number; 400 draws give its mean to 0.05 σ
+    wanted = -0.8 + 0.4**2 / (0.4**2 + 2.5**2) * 1.25
+    assert top.mean() == pytest.approx(wanted, abs=0.07) and top.std() == pytest.approx(0.395, rel=0.1)
+    assert top.min() >= -2.0 and top.max() <= 0.1
+    end = np.asarray(energy[:, -1])
+    assert (
+        (end <= SMALL.top[1]).all() and (end > SMALL.top[0] - SMALL.energy_step[0] - 1e-9).all() and np.ptp(end) > 0.3
+    )
+    moved = np.asarray(energy) - (top + 0.8)[:, None]  # back on the scale of the kept ones
+    lit = np.asarray(bright)[:, 1] / np.asarray(occupied(family, energy, jnp.full((400, 1), 0.1)))[:, None, :]
+    along = (lit - 100 * moved[:, None, :]).mean(axis=2)  # the |kx| that is looked at
+    at_zero = along.argmin(axis=1)
+    error = np.asarray(kx)[np.arange(400), at_zero]
+    assert np.allclose(np.abs(np.asarray(kx) - error[:, None]), along, atol=1e-9)
+    # 400 draws: a standard deviation to 4 %
+    assert error.std() == pytest.approx(ALIGNMENT, rel=0.15) and set(at_zero) == set(
+        range(SMALL.left[0], SMALL.left[1] + 1)
+    )
+
+
+def test_the_mirror_halves_are_the_whole():
+    point = {n: p.value + 0.7 * p.sigma for n, p in FAMILY.parameters}
+    lab = laboratory_model(FAMILY.model_of(model_values(point)), FAMILY.instrument)
+    across = laboratory_rotation(FAMILY.instrument.surface, FAMILY.instrument.slit)[1]
+    h = np.asarray(bloch_hamiltonian(lab, jnp.array([0.31, 0.0, 1.13])))
+    halves = np.linalg.eigvalsh(mirror_halves(jnp.asarray(h), mirror_parities(lab.topology.orbitals), across))
+    whole = np.linalg.eigvalsh(h)
+    assert np.abs(np.sort(halves.ravel()) - whole).max() < 1e-9
+    assert (
+        np.abs(np.sort(halves[:, :5].ravel()) - whole[:10]).max() < 1e-9 and np.diff(whole)[0] > 1e-3
+    )  # no pairs here
+
+
+def test_the_priors_of_the_instrument_are_bounded_and_shared_with_the_fit():
+    own = dict(FAMILY.parameters)
+    problem = crystal_problem(FAMILY, FAMILY.instrument, {}, bj.Likelihood("scaled"), bj.FreeWeights(), {})
+    for name, largest in (("inner_potential", 3.0), ("escape_depth", 4.0)):
+        p = problem.parameters[name]
+        assert (p.prior, p.sigma, p.lower, p.upper) == (
+            own[name].value,
+            own[name].sigma,
+            own[name].lower,
+            own[name].upper,
+        )
+        assert np.isfinite([p.lower, p.upper]).all() and p.sigma <= largest
+
+
 @pytest.mark.slow
 def test_exposures_differ_and_their_latents_do_not():
-    family = dataclasses.replace(FAMILY, ranges=SMALL)
-    rng = np.random.default_rng(1)
-    values = np.tile([p.value + 0.5 * p.sigma for _, p in family.parameters], (3, 1))
-    axes = (np.tile(np.linspace(-0.2, 0.2, 8), (3, 1)), np.tile(np.linspace(-7, -0.4, 20), (3, 1)))
-    clean = Clean(values, rng.random((3, *family.signal_shape)), *axes, np.full(3, 600.0), np.full(3, 0.1))
-    clean = jax.tree.map(jnp.asarray, clean)
+    family, clean = dataclasses.replace(FAMILY, ranges=SMALL), made_up(3)
+    clean = clean._replace(signal=jnp.asarray(np.random.default_rng(1).random(clean.signal.shape)))
     one, other = (expose_crystals(family, jax.random.key(i), clean) for i in (1, 2))
-    assert np.allclose(one.latent, 0.5, atol=1e-9) and (one.latent == other.latent).all()
+    kept = [i for i, n in enumerate(family.drawn) if n not in ("top", "inner_potential")]
+    assert np.allclose(one.latent[:, kept], 0.5, atol=1e-9) and (one.latent[:, kept] == other.latent[:, kept]).all()
     assert not np.allclose(one.counts, other.counts)
     for images in (one, other):
         counts, mask = np.asarray(images.counts), np.asarray(images.mask)
@@ -216,6 +290,7 @@ def test_drawn_images_are_those_of_the_exact_model():
         drawn = draw_crystals(family, KEY, 2)
         again = draw_crystals(family, KEY, 2)
     assert all((a == b).all() for a, b in zip(drawn, again, strict=True))
+    assert drawn.signal.shape[1:] == family.signal_shape and (drawn.values[:, family.drawn.index("top")] == -0.8).all()
     middle = {n: p.value for n, p in FAMILY.parameters}
     values = jnp.array(list(middle.values()))
     kx, energy = np.arange(12) * 0.1, np.linspace(-7.5, -0.3, 60)
@@ -280,3 +355,45 @@ def test_marks_of_a_fit_are_on_both_scales():
     assert numbers["valence_top"] == pytest.approx(point["top"], abs=1e-9) and numbers["a"] == pytest.approx(point["a"])
     assert numbers["X5 - E_F"] == pytest.approx(numbers["X5"] + point["top"])
     assert numbers["delta_so"] == pytest.approx(-numbers["Gamma7"], abs=1e-9)
+
+
+@pytest.mark.slow
+def test_a_kept_crystal_placed_anew_is_the_crystal_with_that_top():
+    """Up to the knots along k_z, which are laid around another centre."""
+    family = dataclasses.replace(FAMILY, ranges=SMALL)
+    numbers = [jnp.asarray(x) for x in (0.05, 0.08, 590.0, 0.1)]
+    values = jnp.array([p.value for _, p in FAMILY.parameters]).at[FAMILY.drawn.index("top")].set(-1.5)
+    kept = clean_crystal(family, values, *numbers)
+    new, kx, energy, bright = placed(family, KEY, kept)
+    pixel = jnp.round((kx - (kx[0] - jnp.round(kx[0] / 0.05) * 0.05)) / 0.05)
+    exact = crystal_signal(family, new, 0.05 * jnp.abs(pixel), energy, *numbers[2:]) * occupied(
+        family, energy, numbers[3]
+    )
+    off = np.abs(np.asarray(bright - exact)).sum(axis=(1, 2)) / np.asarray(exact).sum(axis=(1, 2))
+    assert abs(float(new[FAMILY.drawn.index("top")]) + 1.5) > 0.1 and off.max() < 0.02
+    unshifted = new.at[FAMILY.drawn.index("inner_potential")].set(9.0 + 4.0)  # and V0 matters
+    wrong = crystal_signal(family, unshifted, 0.05 * jnp.abs(pixel), energy, *numbers[2:])
+    assert float(jnp.abs(wrong - exact)[0].sum() / exact[0].sum()) > 0.05
+
+
+@pytest.mark.slow
+def test_a_simulated_crystal_is_refined_to_the_truth():
+    rng = np.random.default_rng(0)
+    truth = {n: p.value + 0.4 * p.sigma * rng.normal() for n, p in FAMILY.parameters}
+    ranges = CrystalRanges(kx_points=24, energy_points=44, left=(10, 13), step=(0.08, 0.1), energy_step=(0.14, 0.18))
+    family = dataclasses.replace(FAMILY, ranges=ranges)
+    kx, energy = jnp.linspace(-1.0, 1.1, 24), jnp.linspace(-7.2, -0.3, 44)
+    told = jnp.asarray(600.0), jnp.asarray(0.1)
+    bright = crystal_signal(family, jnp.array([truth[n] for n in family.names]), kx - 0.01, energy, *told)
+    mean = 1500 * np.asarray(bright[0] + 0.5 * bright[1] + 0.3 * bright[2] + 0.05)
+    cut = as_cut(rng.poisson(mean), np.ones_like(mean), kx, energy, *told)
+    near = {n: truth[n] + 0.2 * p.sigma for n, p in family.parameters}
+    far = {n: p.value for n, p in family.parameters} | {"a": truth["a"] + 0.3}
+    found = refine_crystal(family, cut, [far, near], max_steps=40)
+    errors = dict(zip(found.values, np.sqrt(np.diagonal(found.covariance)), strict=True))
+    # 1,056 pixels less 300 coefficients
+    assert found.converged and len(found.costs) == 1 and 0.8 < found.reduced_chi2 < 1.2
+    assert abs(found.values["a"] - truth["a"]) < 4 * errors["a"] < 0.1
+    assert abs(found.values["shift"] - 0.01) < 4 * errors["shift"] < 0.02
+    # 20 numbers: four errors in any of them is one case in a thousand
+    assert all(abs(found.values[n] - truth[n]) < 4 * errors[n] for n in truth)

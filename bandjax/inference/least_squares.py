@@ -87,7 +87,10 @@ def reject(state: State, tolerance: float) -> State:
     return state._replace(damping=damping, growth=2 * state.growth, steps=state.steps + 1, done=stuck)
 
 
-def minimise(linearise: Linearise, u: jax.Array, *, max_steps: int = 60, tolerance: float = 1e-4) -> State:
+def minimise(
+    linearise: Linearise, u: jax.Array, *, max_steps: int = 60, tolerance: float = 1e-4,
+    cost: Callable[[jax.Array], jax.Array] | None = None,
+) -> State:  # fmt: skip
     """The whole descent inside JAX, for `vmap` over starts and data sets.
 
     Args:
@@ -95,7 +98,19 @@ def minimise(linearise: Linearise, u: jax.Array, *, max_steps: int = 60, toleran
         u: Start.
         max_steps: Trials at most.
         tolerance: Done when an undamped step promises less than this decrease of −log L.
+        cost: u -> cost, where that is much cheaper than its slopes: trials are then judged by it first (which `vmap`
+            would undo).
     """
+
+    def judged(state: State) -> State:
+        point, promised = trial_step(state)
+        reached = jnp.inf if cost is None else cost(point)
+        gain = (state.cost - reached) / jnp.maximum(promised, 1e-300)
+        return jax.lax.cond(
+            jnp.isfinite(reached) & (reached < state.cost),
+            lambda: accept(state, point, gain, linearise(point), tolerance),
+            lambda: reject(state, tolerance),
+        )
 
     def body(state: State) -> State:
         point, promised = trial_step(state)
@@ -105,7 +120,9 @@ def minimise(linearise: Linearise, u: jax.Array, *, max_steps: int = 60, toleran
         taken, left = accept(state, point, gain, linearised, tolerance), reject(state, tolerance)
         return jax.tree.map(lambda a, b: jnp.where(better, a, b), taken, left)
 
-    return jax.lax.while_loop(lambda s: ~s.done & (s.steps < max_steps), body, start_state(linearise, u))
+    return jax.lax.while_loop(
+        lambda s: ~s.done & (s.steps < max_steps), body if cost is None else judged, start_state(linearise, u)
+    )
 
 
 def _decrement(gradient: jax.Array, fisher: jax.Array) -> jax.Array:

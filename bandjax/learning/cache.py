@@ -13,7 +13,8 @@ import numpy as np
 import zarr
 from rich.progress import track
 
-from bandjax.learning.crystals import CrystalFamily, draw_crystals
+from bandjax.learning.crystal_images import draw_crystals
+from bandjax.learning.crystals import CrystalFamily
 from bandjax.learning.family import Family
 from bandjax.learning.images import Clean, draw_clean
 
@@ -36,8 +37,8 @@ def open_cache(
         ValueError: the folder holds the cache of another family, version or seed, or is no cache.
         OSError: it could not be written; what was there is kept.
     """
-    r = family.ranges
-    shapes = ((len(family.drawn),), family.signal_shape, (r.kx_points,), (r.energy_points,), (), ())
+    made = family.signal_shape
+    shapes = ((len(family.drawn),), made, made[-2:-1], made[-1:], (), ())
     mark = {"family": family.name, "fingerprint": family.signals_fingerprint, "seed": seed}
 
     def draw(key: jax.Array, block: int) -> Clean:

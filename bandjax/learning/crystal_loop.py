@@ -18,6 +18,7 @@ import xarray as xr
 from bandjax.hamiltonian import Model
 from bandjax.inference import FreeWeights, Likelihood, Parameter, Problem, zincblende_numbers
 from bandjax.inference.likelihood import noise_scale
+from bandjax.inference.starts import EDGE
 from bandjax.learning.cache import single_precision
 from bandjax.learning.closed_loop import OUTSIDE
 from bandjax.learning.corners import MARKS, Nearest, marks_of, nearest_materials
@@ -165,7 +166,9 @@ def crystal_problem(
     parameters |= nuisances
     for name, p in parameters.items():
         centre = p.value if p.prior is None else p.prior
-        parameters[name] = p._replace(value=start.get(name, p.value), prior=centre)
+        # another fit may have ended on a bound, from where no descent finds back
+        low, high = (b + EDGE * (centre - b) if math.isfinite(b) else b for b in (p.lower, p.upper))
+        parameters[name] = p._replace(value=min(max(start.get(name, p.value), low), high), prior=centre)
     base = dataclasses.replace(instrument, matrix_elements="free", fermi_energy=0.0)
     return Problem(family.model_of, parameters, base, likelihood, weights=weights, **options)
 

@@ -85,8 +85,9 @@ class Ranges:
 
 
 @dataclasses.dataclass(frozen=True)
-class Family:
-    """Stacks of one kind seen by one kind of instrument; hashable, so that it can be a static argument.
+class Drawn:
+    """What a network is trained on: models with priors, seen by one kind of instrument; hashable, so that it can be a
+    static argument.
 
     Attributes:
         name: For checkpoints and messages.
@@ -94,11 +95,6 @@ class Family:
         model_of: From the values that are no instrument numbers to a model.
         parameters: (name, `Parameter`) of what is drawn, each with a prior.
         instrument: The numbers that are neither drawn nor known from the image.
-        ranges: What differs from image to image.
-        brightness: Mean signal of the central stack, 1/eV: the unit of the gain.
-        method: How images are made; see `plan_image`.
-        hidden: Names of what is drawn, and free in the fit, but not inferred by the network, which is trained over it.
-        plane: Sizes of the network that differ from those of `Shape`, by name.
     """
 
     name: str
@@ -106,11 +102,6 @@ class Family:
     model_of: ModelOf
     parameters: tuple[tuple[str, Parameter], ...]
     instrument: Instrument
-    ranges: Ranges
-    brightness: float
-    method: str = "coherent"
-    hidden: tuple[str, ...] = ()
-    plane: tuple[tuple[str, Any], ...] = ()
 
     @property
     def drawn(self) -> tuple[str, ...]:
@@ -118,19 +109,50 @@ class Family:
         return tuple(name for name, _ in self.parameters)
 
     @property
+    def sample_names(self) -> tuple[str, ...]:
+        """Those of the latent that belong to the sample, not to the instrument."""
+        return tuple(name for name in self.drawn if name not in QUANTITIES)
+
+    @property
+    def _set_by_hand(self) -> dict[str, Any]:
+        """Numbers of the instrument that are not the defaults; those that it may get later leave a digest as it is."""
+        plain = Instrument()
+        found = {f.name: getattr(self.instrument, f.name) for f in dataclasses.fields(plain)}
+        return {n: v for n, v in found.items() if v != getattr(plain, n)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Family(Drawn):
+    """Stacks of one kind.
+
+    Attributes:
+        ranges: What differs from image to image.
+        brightness: Mean signal of the central stack, 1/eV: the unit of the gain.
+        method: How images are made; see `plan_image`.
+        hidden: Names of what is drawn, and free in the fit, but not inferred by the network, which is trained over it.
+        plane: Sizes of the network that differ from those of `Shape`, by name.
+    """
+
+    ranges: Ranges
+    brightness: float
+    method: str = "coherent"
+    hidden: tuple[str, ...] = ()
+    plane: tuple[tuple[str, Any], ...] = ()
+
+    @property
     def inferred(self) -> tuple[str, ...]:
         """Those of what is drawn that the network infers."""
         return tuple(name for name in self.drawn if name not in self.hidden)
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the latent, in its order."""
-        return (*self.inferred, *EXPOSURE)
-
-    @property
     def sample_names(self) -> tuple[str, ...]:
         """Those of the latent that belong to the sample, not to the instrument."""
         return tuple(name for name in self.inferred if name not in QUANTITIES)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the latent, in its order."""
+        return (*self.inferred, *EXPOSURE)
 
     def with_priors(self, priors: Mapping[str, tuple[float, float]]) -> "Family":
         """The family with other Gaussian priors: centre and standard deviation by name.
@@ -156,17 +178,10 @@ class Family:
         return (self.ranges.kx_points, self.ranges.energy_points)
 
     @property
-    def _set_by_hand(self) -> dict[str, Any]:
-        """Numbers of the instrument that are not the defaults; those that it may get later leave a digest as it is."""
-        plain = Instrument()
-        found = {f.name: getattr(self.instrument, f.name) for f in dataclasses.fields(plain)}
-        return {n: v for n, v in found.items() if v != getattr(plain, n)}
-
-    @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits of everything that makes a latent mean the same."""
         content = (VERSION, self.name, self.source, self.parameters, self._set_by_hand, self.ranges, self.brightness)
-        return _digest((*content, self.method, self.names, sorted(NUISANCES.items()), GAIN_SPREAD))
+        return digest((*content, self.method, self.names, sorted(NUISANCES.items()), GAIN_SPREAD))
 
     @property
     def centre_of_hidden(self) -> dict[str, float]:
@@ -177,10 +192,10 @@ class Family:
     def signals_fingerprint(self) -> str:
         """Sixteen hexadecimal digits of everything that signals depend on, the exposure left out."""
         made = {n: v for n, v in dataclasses.asdict(self.ranges).items() if n not in ("counts", "crop", "dead")}
-        return _digest((SIGNALS_VERSION, self.name, self.source, self.parameters, self._set_by_hand, made, self.method))
+        return digest((SIGNALS_VERSION, self.name, self.source, self.parameters, self._set_by_hand, made, self.method))
 
 
-def draw_values(family: Family, key: jax.Array, dtype) -> jax.Array:
+def draw_values(family: Drawn, key: jax.Array, dtype) -> jax.Array:
     """Physical values drawn from the priors within their bounds, (drawn,); evenly where there are only bounds."""
     p = [parameter for _, parameter in family.parameters]
     even = np.array([is_even(q) for q in p])
@@ -192,6 +207,14 @@ def draw_values(family: Family, key: jax.Array, dtype) -> jax.Array:
         return drawn
     share = jax.random.uniform(jax.random.fold_in(key, 1), drawn.shape, dtype)
     return jnp.where(even, jnp.where(even, low, 0) + share * jnp.where(even, high - low, 0), drawn)
+
+
+def instrument_of(
+    family: Drawn, values: Mapping[str, jax.Array], photon_energy: jax.Array, fwhm_energy: jax.Array
+) -> Instrument:
+    """The family's instrument with the numbers among `values` that are its own, and what is known from the image (eV)."""
+    numbers = {n: v for n, v in values.items() if n in QUANTITIES}
+    return dataclasses.replace(family.instrument, **numbers, photon_energy=photon_energy, fwhm_energy=fwhm_energy)
 
 
 def standardised(family: Family, values: jax.Array, exposure: Mapping[str, jax.Array], level: jax.Array) -> jax.Array:
@@ -232,7 +255,7 @@ def exposure_parameters(level: float, brightness: float) -> dict[str, Parameter]
     return found
 
 
-def _prior(family: Family, dtype, names: tuple[str, ...]) -> tuple[jax.Array, jax.Array]:
+def _prior(family: Drawn, dtype, names: tuple[str, ...]) -> tuple[jax.Array, jax.Array]:
     parameters = dict(family.parameters)
     centre, sigma = zip(*(centre_and_spread(parameters[name]) for name in names), strict=True)
     return jnp.array(centre, dtype), jnp.array(sigma, dtype)
@@ -250,5 +273,6 @@ def centre_and_spread(parameter: Parameter) -> tuple[float, float]:
     return parameter.value if parameter.prior is None else parameter.prior, parameter.sigma
 
 
-def _digest(content: Any) -> str:
+def digest(content: Any) -> str:
+    """Sixteen hexadecimal digits of what its `repr` shows."""
     return hashlib.sha256(repr(content).encode()).hexdigest()[:16]

@@ -5,7 +5,6 @@ family. What costs is the *signal* (the spectral function seen with the resoluti
 and noise are drawn anew each time it is exposed, so signals may be kept (see `cache`) and noise never is.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,10 +23,11 @@ from bandjax.learning.family import (
     NUISANCES,
     Family,
     draw_values,
+    instrument_of,
     standardised,
 )
 from bandjax.learning.noise import poisson
-from bandjax.photoemission import QUANTITIES, Axes, Plan, signal
+from bandjax.photoemission import Axes, Plan, signal
 from bandjax.photoemission.pixels import laboratory_model
 from bandjax.photoemission.plan import REACH
 from bandjax.units import FWHM_PER_SIGMA
@@ -117,8 +117,7 @@ def clean_signal(
         photon_energy, fwhm_energy: eV.
     """
     named = dict(zip(family.drawn, values, strict=True))
-    numbers = {n: v for n, v in named.items() if n in QUANTITIES}
-    instrument = dataclasses.replace(family.instrument, **numbers, photon_energy=photon_energy, fwhm_energy=fwhm_energy)
+    instrument = instrument_of(family, named, photon_energy, fwhm_energy)
     step, count = energy[1] - energy[0], _padding(family)
     below = energy[0] - step * np.arange(count, 0, -1, dtype=energy.dtype)
     above = energy[-1] + step * np.arange(1, count + 1, dtype=energy.dtype)

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from bandjax.learning.cache import exact_products, open_cache, single_precision
 from bandjax.learning.checkpoints import check_folder, open_manager
-from bandjax.learning.crystals import PLANE, CrystalFamily, draw_crystals, expose_crystals
+from bandjax.learning.crystal_images import draw_crystals, expose_crystals
+from bandjax.learning.crystals import PLANE, CrystalFamily
 from bandjax.learning.families import FAMILIES
 from bandjax.learning.family import Family
 from bandjax.learning.images import Clean, Images, draw_clean, expose
