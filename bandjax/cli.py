@@ -192,6 +192,9 @@ def _parser() -> argparse.ArgumentParser:
         "--background", type=int, choices=(1, 2), default=1, help="1: a constant at every k, 2: and a line"
     )
     one.add_argument(
+        "--line", type=float, nargs=2, metavar=("SIGMA", "ETA"), help="widths of the line in eV (default: fitted)"
+    )
+    one.add_argument(
         "--noise-scale", default="1", metavar="X", help="variance over mean of a value; `measure` for camera data"
     )
     one.add_argument(

@@ -29,7 +29,7 @@ class Counts(NamedTuple):
 
     Attributes:
         counts: (nx, ny, energy); 0 where masked.
-        valid: 1 or 0, the same shape, or (1, 1, energy).
+        valid: Whether a number is there, the same shape.
         energy: eV, (energy,).
         factor: f(E), (energy,).
         shapes: s_j(E), (background, energy).
@@ -54,12 +54,12 @@ def counts_of(
 ) -> Counts:
     """Data of an array with NaN for missing pixels."""
     missing = np.isnan(intensity)
-    valid = ~missing if missing.any() else np.ones((1, 1, energy.size), bool)
     slope = (energy[-1] - energy) / (energy[-1] - energy[0])
     shapes = np.stack([np.ones_like(energy), slope])[:background]
     given = np.ones_like(energy) if factor is None else factor
-    parts = (np.where(missing, 0.0, intensity), valid, energy, given, shapes)
-    return Counts(*(jnp.asarray(part, intensity.dtype) for part in parts))
+    parts = (np.where(missing, 0.0, intensity), energy, given, shapes)
+    counts, *rest = (jnp.asarray(part, intensity.dtype) for part in parts)
+    return Counts(counts, jnp.asarray(~missing), *rest)
 
 
 def means(data: Counts, line: Line, x: jax.Array) -> jax.Array:
@@ -82,12 +82,8 @@ def data_term(data: Counts, line: Line, x: jax.Array) -> fields.Local:
     pixels = nx * ny
     flat = x.reshape(size, pixels).T
     counts = data.counts.reshape(pixels, -1)
-    one = functools.partial(_pixel, data, line)
-    if data.valid.shape[0] == nx and data.valid.shape[1] == ny:
-        rows = (flat, counts, data.valid.reshape(pixels, -1))
-        found = jax.lax.map(lambda row: one(*row), rows, batch_size=min(CHUNK, pixels))
-    else:
-        found = jax.lax.map(lambda row: one(*row, data.valid[0, 0]), (flat, counts), batch_size=min(CHUNK, pixels))
+    rows = (flat, counts, data.valid.reshape(pixels, -1))
+    found = jax.lax.map(lambda row: _pixel(data, line, *row), rows, batch_size=min(CHUNK, pixels))
     value, gradient, fisher = found
     return fields.Local(
         jnp.sum(value), gradient.T.reshape(size, nx, ny), jnp.moveaxis(fisher, 0, -1).reshape(size, size, nx, ny)
@@ -132,11 +128,9 @@ def better_line(data: Counts, line: Line, x: jax.Array, found: fields.Local) -> 
     flat = x.reshape(size, -1).T
     blocks = jnp.moveaxis(found.hessian.reshape(size, size, -1), -1, 0)
     counts = data.counts.reshape(nx * ny, -1)
-    valid = jnp.broadcast_to(data.valid, data.counts.shape).reshape(nx * ny, -1) if data.valid.shape[0] == nx else None
 
     def one(row: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-        x, block, counts, *rest = row
-        valid = rest[0] if rest else data.valid[0, 0]
+        x, block, counts, valid = row
 
         def mu_of(logs: jax.Array, x: jax.Array) -> jax.Array:
             return means(data, Line(*jnp.exp(logs)), x[:, None, None])[0, 0]
@@ -150,7 +144,7 @@ def better_line(data: Counts, line: Line, x: jax.Array, found: fields.Local) -> 
         floor = 1e-6 * jnp.trace(block) + 1e-30
         return score, own - mixed @ jnp.linalg.solve(block + floor * jnp.eye(block.shape[0]), mixed.T)
 
-    rows = (flat, blocks, counts) if valid is None else (flat, blocks, counts, valid)
+    rows = (flat, blocks, counts, data.valid.reshape(nx * ny, -1))
     score, fisher = jax.lax.map(one, rows, batch_size=min(CHUNK, nx * ny))
     change = -jnp.linalg.solve(fisher.sum(0) + jnp.eye(2), score.sum(0))
     change = jnp.clip(change, -0.3, 0.3)

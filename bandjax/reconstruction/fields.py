@@ -122,13 +122,7 @@ def _pooled(squares: tuple[jax.Array, ...]) -> jax.Array:
 
 
 def _boxes(values: jax.Array) -> jax.Array:
-    for axis in (1, 2):
-        half = POOL // 2
-        padded = jnp.pad(values, [(half, half) if a == axis else (0, 0) for a in range(3)])
-        size = values.shape[axis]
-        shifted = [jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(POOL)]
-        values = functools.reduce(jnp.add, shifted)
-    return values
+    return jax.lax.reduce_window(values, np.zeros((), values.dtype), jax.lax.add, (1, POOL, POOL), (1, 1, 1), "SAME")
 
 
 def prior_product(weight: tuple[jax.Array, ...], d: jax.Array) -> jax.Array:
@@ -244,11 +238,15 @@ def standard_errors(found: Local, prior: Smoothness, d: jax.Array, *, seed: int 
 
 
 def _errors_dense(found: Local, prior: Smoothness, d: jax.Array) -> tuple[np.ndarray, str]:
-    product = hessian_product(found, prior, d)
-    unit = jnp.eye(d.size, dtype=d.dtype).reshape(d.size, *d.shape)
-    matrix = np.asarray(jax.jit(jax.vmap(product))(unit)).reshape(d.size, d.size)
+    matrix = np.asarray(_columns(found, prior, d)).reshape(d.size, d.size)
     variance = np.diagonal(np.linalg.inv(matrix)).reshape(d.shape)
     return np.sqrt(np.where(variance > 0, variance, np.inf)), "exact inverse of the Hessian"
+
+
+@jax.jit
+def _columns(found: Local, prior: Smoothness, d: jax.Array) -> jax.Array:
+    unit = jnp.eye(d.size, dtype=d.dtype).reshape(d.size, *d.shape)
+    return jax.lax.map(hessian_product(found, prior, d), unit, batch_size=64)
 
 
 def _errors_drawn(found: Local, prior: Smoothness, d: jax.Array, seed: int) -> tuple[np.ndarray, str]:

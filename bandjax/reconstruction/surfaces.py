@@ -150,7 +150,7 @@ def counting_posterior(
         error, method = fields.standard_errors(term, prior_end, x - mean, seed=options.seed)
         error = error[:bands]
     mu = np.asarray(jax.jit(counting.means)(kept, line, x))
-    bright = (mu > 1) & np.broadcast_to(np.asarray(kept.valid) > 0, mu.shape)
+    bright = (mu > 1) & np.asarray(kept.valid)
     chi2 = float(np.mean((np.asarray(kept.counts)[bright] - mu[bright]) ** 2 / mu[bright])) if bright.any() else np.nan
     found = np.asarray(x)
     return Surfaces(
