@@ -281,6 +281,7 @@ def test_refusals(case):
         call()
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, capsys):
     truth = paraboloid()
     data = volume(truth, 100.0, 5)

@@ -1,23 +1,25 @@
-"""Numbers that are not seen by eye: smoothness by held-out counts, offset, energy and momentum scale of a start by likelihood.
+"""Numbers that are not seen by eye: smoothness by held-out counts, offset, energy and momentum scale of a start by least squares.
 
-Binomial thinning splits counts into two independent Poisson maps, one to reconstruct from and one to judge by. Counting posterior: the
-judge is the held-out log-likelihood. Published posterior: the judge is the held-out intensity on the surface, Σ_k (G * I_held)(k, E_k) with
-G a Gaussian about as wide as the line; its expectation falls from its maximum at the true band as −½ Σ |I″| (E_k − truth)², so its
-maximum over sigma_pair is where the (intensity-weighted) error of the band is least.
+Binomial thinning splits counts into two independent Poisson maps, one to reconstruct from and one to judge by. The judge is the
+held-out log-likelihood of lines at the surfaces, for the published posterior too: its own intensity would reward a surface that runs into a
+brighter band beside it. Give the published posterior all bands of the map when it is to choose: the judge knows only those.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import nnls
 
-from bandjax.reconstruction.published import filled_spectra, published_posterior
+from bandjax.reconstruction import counting, fields
+from bandjax.reconstruction.published import published_posterior
 from bandjax.reconstruction.volumes import Volume, scaled_surfaces
 
 HELD_OUT = 0.2  # part of the counts that judges
 WINDOW = 0.5  # a surface that leaves the energies of the map at more than this part of its points is no candidate
+JUDGED = 2500  # spectra at most, by which sigma_pair is judged
 PIXELS, ENERGIES = 400, 96  # of the map, for the search of offset and scales
 
 
@@ -56,51 +58,95 @@ def thinned(counts: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return counts - held, held
 
 
-def scan_sigma_pair(
-    train: np.ndarray, held: np.ndarray, energy: np.ndarray, start: np.ndarray, values: Sequence[float], *,
-    anneal: Sequence[float],
-) -> Scan:  # fmt: skip
-    """Judge the published posterior at every sigma_pair.
+def climb(
+    judge: Callable[[float], float], first: float, *, factor: float = 2.0, halvings: int = 1, trials: int = 10
+) -> Scan:
+    """Scores uphill from `first` by factors, until both neighbours of the best are known; then by √factor beside it, and so on."""
+    known: dict[float, float] = {0.0: judge(first)}
+    step = 1.0
+    for _ in range(halvings + 1):
+        while len(known) < trials:
+            best = max(known, key=lambda i: known[i])
+            unknown = [i for i in (best + step, best - step) if i not in known]
+            if not unknown:
+                break
+            known[unknown[0]] = judge(first * factor ** unknown[0])
+        step /= 2
+    order = sorted(known)
+    return Scan(first * factor ** np.array(order), np.array([known[i] for i in order]))
+
+
+def judge_surfaces(
+    train: np.ndarray, held: np.ndarray, energy: np.ndarray, surfaces: np.ndarray, line: counting.Line
+) -> tuple[float, counting.Line]:
+    """Held-out log-likelihood of lines at given surfaces, their heights and a constant background fitted to the other counts.
 
     Args:
-        train: Preprocessed part of the counts, (nx, ny, energy).
-        held: The other part as it is.
-        energy: eV, equidistant.
+        train: Counts of at most some thousand spectra, (n, 1, energy).
+        held: The held-out counts of the same spectra.
+        energy: eV.
+        surfaces: (band, n, 1).
+        line: Widths to begin with.
+
+    Returns:
+        The log-likelihood, and the widths as they fit here.
+    """
+    bands = len(surfaces)
+    data, other = (counting.counts_of(part, energy) for part in (train, held))
+    level = max(float(np.nanpercentile(train, 99)), 1.0)
+    x = np.concatenate(
+        [surfaces, np.full_like(surfaces, np.log(0.5 * level)), np.full_like(surfaces[:1], np.log(0.01 * level))]
+    )
+    x = jnp.asarray(x)
+    zero, fixed = np.zeros(bands), np.full(bands, 1e12)  # energies stay where they are: 1/σ² of a millionth of an eV
+    prior = fields.Smoothness(
+        jnp.asarray([*fixed, *zero + 0.1, 0.1]), jnp.zeros(2 * bands + 1), jnp.zeros(2 * bands + 1), jnp.zeros(())
+    )
+    longest = jnp.ones(2 * bands + 1)
+    for _ in range(3):
+        x = counting.descend(data, line, prior, x, x, longest, steps=12, tolerance=1.0).x
+        line, change = counting.better_line(data, line, x, jax.jit(counting.data_term)(data, line, x))
+        if float(change) < 0.02:
+            break
+    lift = jnp.asarray([*zero, *zero + np.log(HELD_OUT / (1 - HELD_OUT)), np.log(HELD_OUT / (1 - HELD_OUT))])
+    return -float(jax.jit(counting.cost)(other, line, x + lift[:, None, None])), line
+
+
+def scan_sigma_pair(
+    train: Volume,
+    held: Volume,
+    prepare: Callable[[Volume], Volume],
+    start: np.ndarray,
+    first: float,
+    *,
+    anneal: Sequence[float],
+) -> Scan:
+    """Judge the published posterior at widths of the prior of neighbours, uphill from `first`.
+
+    Args:
+        train: Part of the counts.
+        held: The other part.
+        prepare: Preprocessing of the train part.
         start: (band, nx, ny).
-        values: sigma_pair in eV.
+        first: sigma_pair to begin with, eV.
         anneal: Stages, see `published_posterior`.
     """
-    filled, seen = filled_spectra(held, energy)
-    step = energy[1] - energy[0]
-    scores = []
-    smooth: np.ndarray | None = None
-    for sigma in values:
-        found = published_posterior(train, energy, start, sigma, anneal=anneal, errors=False).energy
-        if smooth is None:  # the first surface tells how wide the line is
-            smooth = gaussian_filter1d(filled, _line_width(filled, energy, found) / step, axis=-1, mode="nearest")
-        place = np.clip((found - energy[0]) / step, 0, energy.size - 1.001)
-        low = place.astype(int)
-        part = place - low
-        at = np.take_along_axis(smooth[None], low[..., None], axis=-1)[..., 0] * (1 - part)
-        at += np.take_along_axis(smooth[None], low[..., None] + 1, axis=-1)[..., 0] * part
-        scores.append(float(np.sum(seen * at)))
-    return Scan(np.asarray(values, float), np.asarray(scores))
+    prepared = prepare(train)
+    energy = train.energy
+    flat = [v.counts.reshape(-1, 1, energy.size) for v in (train, held)]
+    seen = np.flatnonzero(~np.isnan(flat[0]).all(axis=(1, 2)))
+    kept = seen[np.linspace(0, seen.size - 1, min(JUDGED, seen.size)).astype(int)]
+    span = float(energy[-1] - energy[0])
+    line = counting.Line(jnp.asarray(span / 60), jnp.asarray(span / 60))
 
+    def judge(sigma: float) -> float:
+        nonlocal line
+        found = published_posterior(prepared.counts, energy, start, sigma, anneal=anneal, errors=False).energy
+        surfaces = found.reshape(len(found), -1)[:, kept, None]
+        score, line = judge_surfaces(flat[0][kept], flat[1][kept], energy, surfaces, line)
+        return score
 
-def _line_width(intensity: np.ndarray, energy: np.ndarray, surfaces: np.ndarray) -> float:
-    """Standard deviation of a Gaussian as wide (at half height) as the mean spectrum about the surfaces, eV."""
-    reach = np.linspace(-0.25, 0.25, 101) * (energy[-1] - energy[0])
-    step = energy[1] - energy[0]
-    total = np.zeros(reach.size)
-    flat = intensity.reshape(-1, energy.size)
-    chosen = np.linspace(0, flat.shape[0] - 1, min(PIXELS, flat.shape[0])).astype(int)
-    for surface in surfaces.reshape(len(surfaces), -1):
-        for i in chosen:
-            total += np.interp(surface[i] + reach, energy, flat[i])
-    total -= total.min()
-    above = reach[total > 0.5 * total[abs(reach) < 0.05 * np.ptp(energy)].max()]
-    half = min(-above[above <= 0].min(initial=0), above[above >= 0].max(initial=0))
-    return float(np.clip(half / 1.18, step, 0.1 * np.ptp(energy)))
+    return climb(judge, first)
 
 
 class Alignment(NamedTuple):

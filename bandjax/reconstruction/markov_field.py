@@ -30,7 +30,7 @@ from bandjax.reconstruction.volumes import (
     volume_of,
 )  # fmt: skip
 
-SIGMA_PAIRS = tuple(0.03 * 2.0 ** np.arange(9))  # eV, tried where sigma_pair is not given
+FIRST_SIGMA_PAIR = 0.3  # eV, where the search for sigma_pair begins
 SEARCH = (0.5, 1.35, 1.12)  # offset in eV, energy scale, momentum scale: reach of `aligned=True`
 
 
@@ -179,10 +179,10 @@ def _published(
     if sigma_pair is None:
         counts = volume.counts if scale == 1 else np.round(volume.counts / scale)
         train, held = thinned(counts, seed)
-        half, _ = preprocess(volume._replace(counts=train), steps)
-        scan = scan_sigma_pair(half.counts, held, volume.energy, start, SIGMA_PAIRS, anneal=stages)
+        halves = (volume._replace(counts=part) for part in (train, held))
+        scan = scan_sigma_pair(*halves, lambda v: preprocess(v, steps)[0], start, FIRST_SIGMA_PAIR, anneal=stages)
         sigma_pair, by = scan.best, "held-out counts"
-        attributes |= {"scan_sigma_pair": scan.values.tolist(), "scan_held_out_intensity": scan.scores.tolist()}
+        attributes |= {"scan_sigma_pair": scan.values.tolist(), "scan_held_out_log_likelihood": scan.scores.tolist()}
         if scan.at_end:
             report.append(f"sigma_pair = {sigma_pair:.3g} eV lies at the end of what was tried.")
     prepared, done = preprocess(volume, steps)
