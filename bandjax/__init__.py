@@ -33,6 +33,7 @@ from bandjax.inference import (
 from bandjax.io import read
 from bandjax.materials import Table, list_parameters, load_parameters, load_table
 from bandjax.photoemission import Instrument, arpes_image, plan_image
+from bandjax.reconstruction import Preprocessing, Reconstruction, reconstruct_bands
 from bandjax.results import read_result, result_dataset, write_result
 from bandjax.spectrum import (
     bands,
@@ -117,7 +118,9 @@ __all__ = [
     "Likelihood",
     "Model",
     "Parameter",
+    "Preprocessing",
     "Problem",
+    "Reconstruction",
     "Reverse",
     "Surrogate",
     "Table",
@@ -169,6 +172,7 @@ __all__ = [
     "read",
     "read_layers",
     "read_result",
+    "reconstruct_bands",
     "relax",
     "result_dataset",
     "sample_posterior",

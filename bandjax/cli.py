@@ -1,4 +1,5 @@
-"""The command line: `bandjax materials | bands | simulate | init-config | fit | report | invert | train | adapt | demo`.
+"""The command line: `bandjax materials | bands | simulate | init-config | fit | report | invert | train | adapt |
+reconstruct | demo`.
 
 Errors a user can mend are one sentence on stderr and exit code 2. `--json` prints one JSON object on stdout, and
 nothing else goes there.
@@ -158,6 +159,56 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--weights", metavar="NPZ", help="the network to begin with (default: the shipped one)")
     one.add_argument("--quiet", action="store_true", help="no progress bar")
     _told(one)
+
+    one = command("reconstruct", "bands of a map without a Hamiltonian",
+        "bandjax reconstruct map.nc --initial bands.nc -o found.nc\n"
+        "bandjax reconstruct map.nc --model fit.toml -o found.nc\n"
+        "Starts from surfaces on the map's grid, or from the bands of a configured model. Writes found.nc (band_energy, band_error and, from\n"
+        "counts, height and background, with every setting) and found.png. What is smooth, and how much, is chosen by held-out counts.")  # fmt: skip
+    one.add_argument("map", metavar="MAP")
+    one.add_argument("-o", "--output", required=True, metavar="NC", help="file of the surfaces")
+    one.add_argument("--initial", metavar="NC", help="start: surfaces over the map's axes and `band`")
+    one.add_argument("--model", metavar="TOML", help="start: bands of a configuration, see init-config")
+    one.add_argument(
+        "--bands", type=int, metavar="N", help="with --model: so many, the highest in the window (default: all there)"
+    )
+    one.add_argument("--posterior", choices=("counts", "published"), default="counts", help="default: counts")
+    one.add_argument("--prior", metavar="NC", help="surfaces about which the prior is smooth, or `model`")
+    one.add_argument(
+        "--energy", type=float, nargs=2, metavar=("LOW", "HIGH"), help="only these energies of the map, eV"
+    )
+    one.add_argument(
+        "--align", action="store_true", help="search an offset, energy and momentum scale of the start first"
+    )
+    one.add_argument("--offset", type=float, default=0.0, metavar="EV", help="added to the start")
+    one.add_argument("--momentum-scale", type=float, default=1.0, metavar="X", help="the start is taken at X times k")
+    one.add_argument(
+        "--sigma-pair", type=float, metavar="EV", help="prior of neighbours (published: default by held-out counts)"
+    )
+    one.add_argument(
+        "--sigma-curvature", type=float, metavar="EV", help="prior of second differences (default: by held-out counts)"
+    )
+    one.add_argument(
+        "--background", type=int, choices=(1, 2), default=1, help="1: a constant at every k, 2: and a line"
+    )
+    one.add_argument(
+        "--line", type=float, nargs=2, metavar=("SIGMA", "ETA"), help="widths of the line in eV (default: fitted)"
+    )
+    one.add_argument(
+        "--noise-scale", default="1", metavar="X", help="variance over mean of a value; `measure` for camera data"
+    )
+    one.add_argument(
+        "--rotational", type=int, default=0, metavar="N", help="symmetrise by an N-fold axis about the found centre"
+    )
+    one.add_argument(
+        "--mirror", default="", metavar="AXIS", help="symmetrise by the mirror that turns this axis around"
+    )
+    one.add_argument(
+        "--clahe", type=float, default=0.0, metavar="CLIP", help="adaptive histogram equalisation (scikit-image)"
+    )
+    one.add_argument("--smooth", type=float, nargs=3, default=(0.0, 0.0, 0.0), metavar=("X", "Y", "E"), help="pixels")
+    one.add_argument("--fill-missing", action="store_true", help="let the prior fill spectra without data")
+    one.add_argument("--seed", type=int, default=0, help="of held-out counts (default: 0)")
 
     one = command("demo", "fit a bundled simulated map",
         "Fits a small cut of silicon with counting noise, made by the same model, and prints the truth beside the fit.")  # fmt: skip

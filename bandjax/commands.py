@@ -228,6 +228,13 @@ def adapt(options: argparse.Namespace) -> Any:
     return run_adaptation(options)
 
 
+def reconstruct(options: argparse.Namespace) -> Any:
+    """Reconstruct the bands of a map."""
+    from bandjax.commands_reconstruction import run_reconstruction  # for the other commands it need not be read
+
+    return run_reconstruction(options)
+
+
 def summary(dataset: xr.Dataset) -> dict[str, Any]:
     """The numbers of a result as plain values."""
     columns = ("value", "standard_error", "bootstrap_error", "pull")
@@ -287,5 +294,6 @@ def _cell(x: float | None, width: int, digits: int = 4) -> str:
 
 RUN: dict[str, Callable[[argparse.Namespace], Any]] = {
     "materials": materials, "bands": band_structure, "simulate": simulate, "init-config": init_config, "fit": fit_maps,
-    "report": report, "invert": invert, "train": train, "adapt": adapt, "demo": demo,
+    "report": report, "invert": invert, "train": train, "adapt": adapt,
+    "reconstruct": reconstruct, "demo": demo,
 }  # fmt: skip

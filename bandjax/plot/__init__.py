@@ -4,5 +4,14 @@ from bandjax.plot.bands import plot_bands
 from bandjax.plot.fit import plot_curves, plot_fit
 from bandjax.plot.numbers import plot_correlation, plot_parameters
 from bandjax.plot.stack import plot_profile
+from bandjax.plot.surfaces import plot_reconstruction
 
-__all__ = ["plot_bands", "plot_correlation", "plot_curves", "plot_fit", "plot_parameters", "plot_profile"]
+__all__ = [
+    "plot_bands",
+    "plot_correlation",
+    "plot_curves",
+    "plot_fit",
+    "plot_parameters",
+    "plot_profile",
+    "plot_reconstruction",
+]

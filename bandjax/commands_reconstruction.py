@@ -1,0 +1,145 @@
+"""What the command `reconstruct` does."""
+
+import argparse
+import json
+import os
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bandjax import plot
+from bandjax.config import build, read_config
+from bandjax.inference import bands_along_cut
+from bandjax.inference.parameters import all_values, make_transform
+from bandjax.io import read, write_atomically
+from bandjax.photoemission import QUANTITIES, Instrument
+from bandjax.reconstruction import Preprocessing, Reconstruction, reconstruct_bands
+from bandjax.results import provenance_of
+
+INSIDE = 0.5  # part of a model's band that must lie in the energy window for the band to be asked for
+
+
+def run_reconstruction(options: argparse.Namespace) -> Any:
+    """Reconstruct the bands of one map; writes the surfaces and a figure."""
+    out = Path(options.output)
+    if out.suffix != ".nc":
+        raise ValueError(f"Argument `--output` must name a .nc file, but is {options.output!r}.")
+    if bool(options.initial) == bool(options.model):
+        raise ValueError("One of `--initial` (a file of surfaces) and `--model` (a configuration) must be given.")
+    if options.prior == "model" and not options.model:
+        raise ValueError("Argument `--prior model` needs `--model`.")
+    data = read(options.map)
+    if options.energy:
+        low, high = options.energy
+        data = data.sel(energy=slice(low, high))
+        if data.sizes["energy"] < 2:
+            raise ValueError(
+                f"Argument `--energy` must hold energies of the map, but none lies in {low:g} to {high:g} eV."
+            )
+    initial = model_bands(options.model, data, options.bands) if options.model else options.initial
+    prior = initial if options.prior == "model" else options.prior
+    steps = Preprocessing(
+        rotational=options.rotational, mirror=options.mirror, clahe=options.clahe, smooth=tuple(options.smooth)
+    )
+    found = reconstruct_bands(
+        data, initial, posterior=options.posterior, sigma_pair=options.sigma_pair, sigma_curvature=options.sigma_curvature,
+        prior=prior, background=options.background, offset=options.offset, momentum_scale=options.momentum_scale,
+        aligned=options.align, preprocessing=steps if steps != Preprocessing() else None, fill_missing=options.fill_missing,
+        noise_scale=options.noise_scale if options.noise_scale == "measure" else float(options.noise_scale), seed=options.seed,
+    )  # fmt: skip
+    config = {k: v for k, v in vars(options).items() if k not in ("run", "json")}
+    write_reconstruction(out, found, provenance_of(options.seed, config, source_files=os.fspath(options.map)))
+    buffer = BytesIO()
+    plot.plot_reconstruction(data, found.dataset).savefig(buffer, dpi=170, format="png")
+    write_atomically(out.with_suffix(".png"), buffer.getvalue())
+    told = _told(found)
+    if not options.json:
+        print("\n".join([*told, *found.report, f"Wrote {out} and {out.with_suffix('.png')}."]))
+    plain = {k: v for k, v in found.dataset.attrs.items() if k != "report"}
+    return plain | {"file": str(out), "report": found.report, "band_ranges": _ranges(found)}
+
+
+def write_reconstruction(path: Path, found: Reconstruction, provenance: dict[str, Any]) -> None:
+    """The dataset as NetCDF4, replaced as a whole."""
+    dataset = found.dataset.assign_attrs(
+        {k: json.dumps(v) if isinstance(v, dict) else v for k, v in provenance.items()}
+    )
+    write_atomically(path, bytes(dataset.to_netcdf(engine="h5netcdf")))
+
+
+def model_bands(config_file: str, data: xr.DataArray, asked: int | None) -> xr.DataArray:
+    """Bands E − E_F of a configured model on the grid of a map, those that lie in its energy window.
+
+    Args:
+        config_file: TOML, see `read_config`; its starting values are taken.
+        data: The map, over kx or kx and ky.
+        asked: How many bands are wanted; None: those in the window.
+
+    Raises:
+        ValueError: The map has other axes, or fewer bands than asked lie in the window.
+    """
+    lateral = [str(d) for d in data.dims if d != "energy"]
+    if sorted(lateral) not in (["kx"], ["kx", "ky"]):
+        raise ValueError(f"Argument `--model` needs a map over kx, or kx and ky, but the map has {', '.join(lateral)}.")
+    config = {k: v for k, v in read_config(config_file).items() if k != "weights"}
+    problem = build(config, maps={"map": data}, folder=Path(config_file).parent).problem
+    transform = make_transform(problem.parameters)
+    values = {n: float(v) for n, v in all_values(transform, np.asarray(transform.centre)).items()}
+    model = problem.model_of({n: v for n, v in values.items() if n not in QUANTITIES})
+    found = problem.instrument
+    instrument = found if isinstance(found, Instrument) else next(iter(found.values()))
+    instrument = instrument.replace(**{n: v for n, v in values.items() if n in QUANTITIES})
+    kx = data["kx"].values
+    rows = data["ky"].values if "ky" in lateral else np.zeros(1)
+    origin = np.asarray(instrument.origin, float)
+    energy = np.stack(
+        [bands_along_cut(model, instrument.replace(origin=(origin[0], origin[1] + ky)), kx)[0] for ky in rows], axis=1
+    )  # (kx, ky, band)
+    low, high = float(data["energy"].min()), float(data["energy"].max())
+    share = ((energy > low) & (energy < high)).mean(axis=(0, 1))
+    inside = np.flatnonzero(share > INSIDE)
+    wanted = len(inside) if asked is None else asked
+    if wanted > len(inside) or not wanted:
+        raise ValueError(
+            f"The model must have the {wanted or 1} bands that are asked for in the map's window of {low:.4g} to {high:.4g} eV, but has "
+            f"{len(inside)} of its {energy.shape[-1]} there."
+        )
+    chosen = energy[..., inside[-wanted:]]  # the highest
+    out = xr.DataArray(chosen, dims=("kx", "ky", "band"), coords={"kx": kx, "ky": rows, "band": np.arange(wanted)})
+    return out if "ky" in lateral else out.isel(ky=0, drop=True)
+
+
+def _told(found: Reconstruction) -> list[str]:
+    a = found.dataset.attrs
+    lines = [
+        f"{a['bands']} bands on {a['spectra']} spectra, posterior {a['posterior']}: {'converged' if found.converged else 'NOT CONVERGED'}"
+    ]
+    if a["aligned"]:
+        lines.append(
+            f"start: offset {a['offset']:.4g} eV, energy scale {a['energy_scale']:.4g}, momentum scale {a['momentum_scale']:.4g}"
+        )
+    for name in ("sigma_pair", "sigma_curvature"):
+        if name in a:
+            by = a.get(f"{name}_by", "given")
+            lines.append(f"{name} = {a[name]:.3g} eV ({by})")
+    if "line_sigma" in a:
+        lines.append(
+            f"line: sigma {a['line_sigma']:.4g} eV, eta {a['line_eta']:.4g} eV ({a['line_by']}); reduced chi² {a['reduced_chi2']:.3g}"
+        )
+    lines.append(f"{'band':>6}{'lowest':>10}{'highest':>10}{'median ±':>11}   eV")
+    for row in _ranges(found):
+        error = "–" if row["error"] is None else f"{row['error']:.4f}"
+        lines.append(f"{row['band']:>6}{row['lowest']:>10.3f}{row['highest']:>10.3f}{error:>11}")
+    return lines
+
+
+def _ranges(found: Reconstruction) -> list[dict[str, Any]]:
+    rows = []
+    for b in range(found.energy.sizes["band"]):
+        band = found.energy.isel(band=b)
+        error = None if found.error is None else float(found.error.isel(band=b).median())
+        rows.append({"band": b, "lowest": float(band.min()), "highest": float(band.max()), "error": error})
+    return rows

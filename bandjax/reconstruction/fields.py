@@ -1,0 +1,309 @@
+"""Smooth fields on a grid of wave vectors: their prior, the linear systems of a Newton step, and their errors.
+
+A field has several components on one grid (energies of bands, logarithms of amplitudes), shape (component, nx, ny); a cut
+is a grid (n, 1). −log prior = ½ Σ [p₀ d² + p₁ (δd)² + p₂ (δ²d)²] of d = x − mean, with δ the differences of nearest
+neighbours along both axes, δ² the second differences xx, yy and √2 xy (those of a thin plate), and p₀, p₁, p₂ one number a
+component. With `tail` τ > 0 the second differences of a neighbourhood share a Student's t: Σ p₂ (δ²d)² becomes
+Σ_k (1 + τ) log(1 + τ S_k)/τ, S_k the mean of p₂ (δ²d)² over the 5 × 5 pixels about k. A kink (where two bands touch) then costs its logarithm,
+not its square, and noise, which has no neighbourhood, is not taken for one. The weight Σ_k (1 + τ)/(1 + τ S_k) of each second difference makes the
+Gaussian that touches this prior from above (majorise, minimise).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+CG_TOLERANCE = 1e-3  # of the right-hand side, for a Newton step: the step is repeated anyway
+CG_STEPS = 400
+DENSE_LIMIT = 1500  # unknowns up to which errors come from the inverse itself
+POOL = 5  # pixels along each axis of a neighbourhood that shares the scale of its second differences
+DRAWS_AT_ONCE = 8
+DRAWS = 64  # of the posterior, for the errors of larger fields
+
+
+class Smoothness(NamedTuple):
+    """Prior of a field; every array holds one number a component.
+
+    Attributes:
+        point: p₀, 1/σ² of a component about its mean.
+        pair: p₁, 1/σ² of the difference of neighbours.
+        curvature: p₂, 1/σ² of a second difference.
+        tail: τ of Student's t for second differences, 1/(degrees of freedom); 0: Gaussian.
+    """
+
+    point: jax.Array
+    pair: jax.Array
+    curvature: jax.Array
+    tail: jax.Array | float = 0.0
+
+
+class Local(NamedTuple):
+    """Data term of a field: a sum over pixels.
+
+    Attributes:
+        cost: −log likelihood, scalar.
+        gradient: (component, nx, ny).
+        hessian: Its second derivative (or the Fisher matrix), (component, component, nx, ny).
+    """
+
+    cost: jax.Array
+    gradient: jax.Array
+    hessian: jax.Array
+
+
+class Descent(NamedTuple):
+    """End of a descent.
+
+    Attributes:
+        x: The field.
+        cost: −log posterior.
+        gradient: Largest component of its gradient times the local standard deviation: 0 at the optimum.
+        steps: Evaluations of the data term.
+        converged: Whether the last step lowered the cost by less than the tolerance.
+    """
+
+    x: jax.Array
+    cost: jax.Array
+    gradient: jax.Array
+    steps: jax.Array
+    converged: jax.Array
+
+
+def differences(d: jax.Array, *, squared: bool = False) -> tuple[jax.Array, ...]:
+    """d, δx, δy, δxx, δyy, √2 δxy, each linear in d (with `squared`: with the squares of the coefficients).
+
+    An axis that is too short for one gives an empty array.
+    """
+    one, two, root = (1.0, 4.0, 2.0) if squared else (-1.0, -2.0, np.sqrt(2))
+    return (
+        d,
+        d[:, 1:] + one * d[:, :-1],
+        d[:, :, 1:] + one * d[:, :, :-1],
+        d[:, 2:] + two * d[:, 1:-1] + d[:, :-2],
+        d[:, :, 2:] + two * d[:, :, 1:-1] + d[:, :, :-2],
+        root * (d[:, 1:, 1:] + one * (d[:, 1:, :-1] + d[:, :-1, 1:]) + d[:, :-1, :-1]),
+    )
+
+
+def _precisions(prior: Smoothness) -> tuple[jax.Array, ...]:
+    point, pair, curvature = (jnp.asarray(p)[:, None, None] for p in prior[:3])
+    return point, pair, pair, curvature, curvature, curvature
+
+
+def weights(prior: Smoothness, d: jax.Array) -> tuple[jax.Array, ...]:
+    """Weight of every difference of `differences`, at the deviation d."""
+    precision, found = _precisions(prior), differences(d)
+    level, transposed = jax.vjp(_pooled, tuple(p * r**2 for p, r in zip(precision[3:], found[3:], strict=True)))
+    shared = transposed((1 + prior.tail) / (1 + prior.tail * level))[0]
+    plain = [jnp.broadcast_to(p, r.shape) for p, r in zip(precision[:3], found[:3], strict=True)]
+    return (*plain, *(p * w for p, w in zip(precision[3:], shared, strict=True)))
+
+
+def prior_cost(prior: Smoothness, d: jax.Array) -> jax.Array:
+    """−log prior of the deviation d, without its constant."""
+    squares = [p * r**2 for p, r in zip(_precisions(prior), differences(d), strict=True)]
+    level, tail = _pooled(tuple(squares[3:])), jnp.asarray(prior.tail, d.dtype)
+    robust = (1 + tail) * jnp.where(tail > 0, jnp.log1p(tail * level) / jnp.where(tail > 0, tail, 1), level)
+    return 0.5 * (sum(jnp.sum(s) for s in squares[:3]) + jnp.sum(robust))
+
+
+def _pooled(squares: tuple[jax.Array, ...]) -> jax.Array:
+    """Sum of the three squares at each pixel, averaged over `POOL` × `POOL` pixels; linear in the squares."""
+    xx, yy, xy = squares
+    total = jnp.pad(xx, ((0, 0), (1, 1), (0, 0))) + jnp.pad(yy, ((0, 0), (0, 0), (1, 1)))
+    for a in ((1, 0), (0, 1)):
+        for b in ((1, 0), (0, 1)):
+            total += 0.25 * jnp.pad(xy, ((0, 0), a, b))
+    return _boxes(total) / _boxes(jnp.ones_like(total))
+
+
+def _boxes(values: jax.Array) -> jax.Array:
+    return jax.lax.reduce_window(values, np.zeros((), values.dtype), jax.lax.add, (1, POOL, POOL), (1, 1, 1), "SAME")
+
+
+def prior_product(weight: tuple[jax.Array, ...], d: jax.Array) -> jax.Array:
+    """Σ δᵀ w δ d: the gradient of the prior at d, and its (majorising) Hessian times d."""
+    found, transposed = jax.vjp(differences, d)
+    return transposed(tuple(w * r for w, r in zip(weight, found, strict=True)))[0]
+
+
+def prior_diagonal(weight: tuple[jax.Array, ...], shape: tuple[int, ...]) -> jax.Array:
+    """Diagonal of Σ δᵀ w δ: Σ w times the squares of the stencil's coefficients."""
+    squares = functools.partial(differences, squared=True)
+    return jax.vjp(squares, jnp.zeros(shape, weight[0].dtype))[1](weight)[0]
+
+
+def block_product(block: jax.Array, d: jax.Array) -> jax.Array:
+    """The local matrices (component, component, nx, ny) times a field."""
+    return jnp.sum(block * d[None], axis=1)
+
+
+def conjugate_gradients(
+    product: Callable[[jax.Array], jax.Array], right: jax.Array, inverse: jax.Array, tolerance: float, steps: int
+) -> jax.Array:
+    """Solve product(x) = right, preconditioned by the local matrices `inverse`.
+
+    Where a direction of negative curvature is met, x is what was found before it, or that first direction: it goes downhill.
+    """
+    limit = tolerance**2 * jnp.sum(right * block_product(inverse, right))
+
+    def proceed(state: Any) -> jax.Array:
+        _, _, _, size, count, negative = state
+        return (size > limit) & (count < steps) & ~negative
+
+    def step(state: Any) -> Any:
+        x, residual, direction, size, count, _ = state
+        along = product(direction)
+        curvature = jnp.sum(direction * along)
+        negative = curvature <= 0
+        length = jnp.where(negative, 0.0, size / jnp.where(negative, 1.0, curvature))
+        x, residual = x + length * direction, residual - length * along
+        mended = block_product(inverse, residual)
+        new = jnp.sum(residual * mended)
+        return x, residual, mended + new / size * direction, jnp.where(negative, size, new), count + 1, negative
+
+    first = block_product(inverse, right)
+    begin = (jnp.zeros_like(right), right, first, jnp.sum(right * first), 0, jnp.asarray(False))
+    x, _, _, _, count, negative = jax.lax.while_loop(proceed, step, begin)
+    return jnp.where(negative & (count == 1), first, x)
+
+
+def descend(
+    local: Callable[[jax.Array], Local], prior: Smoothness, mean: jax.Array, x: jax.Array, *, longest: jax.Array,
+    steps: jax.Array | int, tolerance: jax.Array | float,
+) -> Descent:  # fmt: skip
+    """Newton's method (Levenberg-Marquardt damped, inner solutions by conjugate gradients) on −log likelihood − log prior.
+
+    Written for `jit`: the data term is evaluated once a step, at the trial.
+
+    Args:
+        local: Data term.
+        prior: Prior of x − mean.
+        mean: (component, nx, ny).
+        x: Start, the same shape.
+        longest: Longest step of a component, (component,).
+        steps: Evaluations of the data term at most.
+        tolerance: The descent ends when the cost falls by less.
+    """
+    longest = longest[:, None, None]
+
+    def trial_from(x: jax.Array, found: Local, damping: jax.Array) -> tuple[jax.Array, jax.Array]:
+        weight = weights(prior, x - mean)
+        right = -(found.gradient + prior_product(weight, x - mean))
+        own = prior_diagonal(weight, x.shape)
+        # Damping adds to the diagonal: of the data term where there is one, of the prior where the data say nothing
+        extra = _as_blocks(damping * (jnp.abs(_diagonal(found.hessian)) + own))
+        inverse = _inverse(_positive(found.hessian) + extra + _as_blocks(own))
+        block = found.hessian + extra
+        change = conjugate_gradients(
+            lambda v: block_product(block, v) + prior_product(weight, v), right, inverse, CG_TOLERANCE, CG_STEPS
+        )
+        return x + jnp.clip(change, -longest, longest), jnp.max(jnp.abs(right) * jnp.sqrt(_diagonal(inverse)))
+
+    def proceed(state: Any) -> jax.Array:
+        *_, count, done, _ = state
+        return (count < steps) & ~done
+
+    def step(state: Any) -> Any:
+        x, found, cost, trial, damping, count, _, _ = state
+        there = local(trial)
+        new = there.cost + prior_cost(prior, trial - mean)
+        better = ~(new > cost) & jnp.isfinite(new)
+        x, found = jax.tree.map(lambda a, b: jnp.where(better, a, b), (trial, there), (x, found))
+        damping = jnp.where(better, damping * 0.2, jnp.maximum(damping * 5, 1e-2))
+        done = (better & (cost - new < tolerance)) | (damping > 1e8)
+        cost = jnp.where(better, new, cost)
+        trial, size = trial_from(x, found, damping)
+        return x, found, cost, trial, damping, count + 1, done, size
+
+    zero, size = jnp.zeros((), x.dtype), x.shape[0]
+    nothing = Local(zero, jnp.zeros_like(x), jnp.zeros((size, *x.shape), x.dtype))
+    begin = (x, nothing, zero + jnp.inf, x, zero + 5e-3, 0, jnp.asarray(False), zero)
+    x, _, cost, _, damping, count, done, size = jax.lax.while_loop(proceed, step, begin)
+    return Descent(x, cost, size, count, done & (damping <= 1e8))
+
+
+def standard_errors(found: Local, prior: Smoothness, d: jax.Array, *, seed: int = 0) -> tuple[np.ndarray, str]:
+    """√ of the diagonal of the inverse Hessian (Laplace approximation), (component, nx, ny), and how it was found.
+
+    Up to `DENSE_LIMIT` unknowns the matrix is inverted. Above, from `DRAWS` draws of the Gaussian: x = H⁻¹ (√D z + δᵀ√w z′), each
+    one solution by conjugate gradients, and the law of total variance about every pixel, σ² = (1/H)_local + Var(x̂ | neighbours) with
+    x̂ = x − H_local⁻¹ (H x) — exact in the mean, with a far smaller scatter than the variance of the draws itself.
+    """
+    return _errors_dense(found, prior, d) if d.size <= DENSE_LIMIT else _errors_drawn(found, prior, d, seed)
+
+
+def _errors_dense(found: Local, prior: Smoothness, d: jax.Array) -> tuple[np.ndarray, str]:
+    matrix = np.asarray(_columns(found, prior, d)).reshape(d.size, d.size)
+    variance = np.diagonal(np.linalg.inv(matrix)).reshape(d.shape)
+    return np.sqrt(np.where(variance > 0, variance, np.inf)), "exact inverse of the Hessian"
+
+
+@jax.jit
+def _columns(found: Local, prior: Smoothness, d: jax.Array) -> jax.Array:
+    unit = jnp.eye(d.size, dtype=d.dtype).reshape(d.size, *d.shape)
+    return jax.lax.map(hessian_product(found, prior, d), unit, batch_size=64)
+
+
+def _errors_drawn(found: Local, prior: Smoothness, d: jax.Array, seed: int) -> tuple[np.ndarray, str]:
+    rng = np.random.default_rng(seed)
+    shapes = [d.shape, *(part.shape for part in jax.eval_shape(differences, d))]
+    total = local = jnp.zeros_like(d)
+    for _ in range(0, DRAWS, DRAWS_AT_ONCE):
+        noise = [jnp.asarray(rng.standard_normal((DRAWS_AT_ONCE, *shape)), d.dtype) for shape in shapes]
+        squares, local = _drawn(found, prior, d, noise)
+        total = total + squares
+    told = f"{DRAWS} draws of the Laplace approximation, conditioned on each pixel's neighbours"
+    return np.sqrt(np.asarray(local + total / DRAWS)), told
+
+
+@jax.jit
+def _drawn(found: Local, prior: Smoothness, d: jax.Array, noise: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """Σ x̂² over the draws, and the variance at given neighbours."""
+    weight = weights(prior, d)
+    block = _positive(found.hessian)
+    here = block + _as_blocks(prior_diagonal(weight, d.shape))
+    inverse = _inverse(here)
+    small = 1e-9 * _as_blocks(_diagonal(here))  # keeps the factor real where the data say nothing
+    root = jnp.moveaxis(jnp.linalg.cholesky(jnp.moveaxis(block + small, (0, 1), (-2, -1))), (-2, -1), (0, 1))
+    _, transposed = jax.vjp(differences, d)
+
+    def product(v: jax.Array) -> jax.Array:
+        return block_product(block, v) + prior_product(weight, v)
+
+    def draw(own: jax.Array, *others: jax.Array) -> jax.Array:
+        between = transposed(tuple(jnp.sqrt(w) * z for w, z in zip(weight, others, strict=True)))[0]
+        x = conjugate_gradients(product, block_product(root, own) + between, inverse, 1e-2, CG_STEPS)
+        return x - block_product(inverse, product(x))
+
+    centre = jax.vmap(draw)(*noise)
+    return jnp.sum(centre**2, axis=0), _diagonal(inverse)
+
+
+def hessian_product(found: Local, prior: Smoothness, d: jax.Array) -> Callable[[jax.Array], jax.Array]:
+    """v → H v of −log posterior at the deviation d (of its majoriser where the prior has a `tail`)."""
+    weight = weights(prior, d)
+    return lambda v: block_product(found.hessian, v) + prior_product(weight, v)
+
+
+def _diagonal(block: jax.Array) -> jax.Array:
+    return jnp.moveaxis(jnp.diagonal(block, axis1=0, axis2=1), -1, 0)
+
+
+def _as_blocks(d: jax.Array) -> jax.Array:
+    return jnp.eye(d.shape[0], dtype=d.dtype)[:, :, None, None] * d[:, None]
+
+
+def _positive(block: jax.Array) -> jax.Array:
+    """The local matrices with the moduli of their diagonal: Fisher matrices stay, those of independent bands become positive."""
+    return block + _as_blocks(jnp.abs(_diagonal(block)) - _diagonal(block))
+
+
+def _inverse(block: jax.Array) -> jax.Array:
+    if block.shape[0] == 1:
+        return 1 / block
+    return jnp.moveaxis(jnp.linalg.inv(jnp.moveaxis(block, (0, 1), (-2, -1))), (-2, -1), (0, 1))

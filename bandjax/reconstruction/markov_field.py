@@ -1,0 +1,244 @@
+"""Band map in, surfaces E_b(k) with errors out: the published posterior, and ours on the counts.
+
+`posterior="counts"` (default): Poisson counts, a Voigt line, all bands together, smooth in curvature, errors that contain what heights and
+background do not know; see `counting`. `posterior="published"`: log of the preprocessed intensity and a prior of neighbours
+of width sigma_pair, each band by itself; see `published`. Both in continuous energies, on any grid: odd, not square,
+N × 1, with holes.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bandjax import checks
+from bandjax.inference.likelihood import noise_scale as measured_scale
+from bandjax.reconstruction.choose import Alignment, align, scan_sigma_pair, thinned
+from bandjax.reconstruction.preprocessing import Preprocessing, preprocess
+from bandjax.reconstruction.published import published_posterior
+from bandjax.reconstruction.surfaces import Options, counting_posterior, settings
+from bandjax.reconstruction.volumes import (
+    Bands,
+    Volume,
+    check_columns,
+    equidistant,
+    scaled_surfaces,
+    surfaces_on,
+    volume_of,
+)  # fmt: skip
+
+FIRST_SIGMA_PAIR = 0.3  # eV, where the search for sigma_pair begins
+SEARCH = (0.5, 1.35, 1.12)  # offset in eV, energy scale, momentum scale: reach of `aligned=True`
+
+
+@dataclasses.dataclass(frozen=True)
+class Reconstruction:
+    """Surfaces and what they were made with.
+
+    Attributes:
+        energy: (band, …axes of the map) in eV on the map's scale.
+        error: Standard errors, the same axes; None if not asked for.
+        dataset: Everything: `band_energy`, `band_error`, for the counting posterior `height` and `background` in counts of one energy step,
+            and every setting as an attribute.
+        converged: Whether the last descent ended.
+        report: Sentences on what a reader should know.
+    """
+
+    energy: xr.DataArray
+    error: xr.DataArray | None
+    dataset: xr.Dataset
+    converged: bool
+    report: list[str]
+
+
+def reconstruct_bands(
+    data: xr.DataArray, initial: Bands, *, posterior: str = "counts", sigma_pair: float | None = None,
+    sigma_curvature: float | None = None, prior: Bands | None = None, sigma_prior: float | None = None,
+    line: tuple[float, float] | None = None, background: int = 1, fermi_edge: xr.DataArray | np.ndarray | None = None,
+    offset: float = 0.0, momentum_scale: float = 1.0, aligned: bool = False,
+    preprocessing: Preprocessing | None = None, anneal: Sequence[float] | None = None,
+    mask: np.ndarray | xr.DataArray | None = None, fill_missing: bool = False, noise_scale: float | str = 1.0,
+    freedom: float | None = 2.0, errors: bool = True, seed: int = 0,
+) -> Reconstruction:  # fmt: skip
+    """Reconstruct the bands of a map.
+
+    Args:
+        data: Counts with the axis `energy` and one or two others (`bandjax.read`); NaN where missing.
+        initial: Start: surfaces on the map's grid (DataArray with `band`, Dataset, NetCDF file or array), eV.
+        posterior: "counts" or "published".
+        sigma_pair: Width of the prior of neighbours, eV. "published": None chooses it by held-out counts. "counts": None is none.
+        sigma_curvature: Width of the prior of second differences, eV a pixel² ("counts"); None: by held-out counts.
+        prior: Mean of the prior, such as tight-binding bands ("counts"): what is smooth is then the difference from it.
+        sigma_prior: Width of the prior about `prior` at every k, eV; None: none, an offset and a slope from it cost nothing.
+        line: (sigma, eta) of the Voigt line in eV ("counts"); None: fitted.
+        background: 1, a constant at every k; 2, and a line falling to zero at the highest energy ("counts").
+        fermi_edge: Factor of the mean at every energy, such as a Fermi function; None: 1 ("counts").
+        offset: Added to the start, eV.
+        momentum_scale: The start is taken at momentum_scale · k.
+        aligned: Search one offset (± 0.5 eV), energy scale and momentum scale of the start first, by least squares of blurred lines.
+        preprocessing: Symmetrisation, contrast, smoothing; meant for "published".
+        anneal: Blurs in eV of the stages, descending; "published" ends with 0. None: from the energy window.
+        mask: True where the map counts.
+        fill_missing: Let the prior fill spectra without any number; a given `prior` implies it.
+        noise_scale: Variance of a value over its mean, by which values are divided ("counts", and to choose sigma_pair): 1 for counts; "measure" finds
+            it from the finest structure (camera or averaged data).
+        freedom: ν of Student's t of the second differences of a neighbourhood; None: Gaussian ("counts").
+        errors: Whether to compute standard errors.
+        seed: Of held-out counts and drawn errors.
+
+    Returns:
+        Surfaces, errors and settings. Errors are those of the posterior (Laplace): of "published" they say how sharp a posterior is
+        that counts every spectrum as one electron, not how far the band may be off.
+
+    Raises:
+        ValueError: An argument that does not fit the map or the posterior; which, and what it must be.
+        TypeError: `data` is not a DataArray.
+        ImportError: Contrast equalisation without scikit-image.
+    """
+    checks.one_of("posterior", posterior, ("counts", "published"))
+    _check(posterior, sigma_pair, sigma_curvature, prior, sigma_prior, line, background, momentum_scale, freedom)
+    volume = volume_of(data, mask=mask)
+    seen = check_columns(volume, filled=fill_missing or prior is not None)
+    start = surfaces_on(initial, volume)
+    alignment = Alignment(float(offset), 1.0, float(momentum_scale))
+    if aligned:
+        found = align(
+            volume, alignment.apply(start, volume), offset=SEARCH[0], energy_scale=SEARCH[1], momentum_scale=SEARCH[2]
+        )
+        alignment = Alignment(
+            found.offset + found.energy_scale * alignment.offset,
+            found.energy_scale,
+            alignment.momentum_scale * found.momentum_scale,
+        )
+    start = alignment.apply(start, volume)
+    scale = _scale(volume, noise_scale)
+    attributes: dict[str, Any] = {
+        "posterior": posterior, "bands": len(start), "offset": alignment.offset, "energy_scale": alignment.energy_scale,
+        "momentum_scale": alignment.momentum_scale, "aligned": int(aligned), "noise_scale": scale,
+        "spectra": int(seen.size), "spectra_without_data": int((~seen).sum()), "seed": int(seed),
+        "values_total": float(np.nansum(volume.counts)), "values_largest": float(np.nanmax(volume.counts)),
+    }  # fmt: skip
+    report = [f"{int((~seen).sum())} of {seen.size} spectra have no data: the prior fills them."] * bool((~seen).any())
+    if posterior == "published":
+        steps = preprocessing or Preprocessing()
+        return _published(volume, start, sigma_pair, steps, anneal, scale, errors, seed, attributes, report)
+    if preprocessing is not None:
+        volume, done = preprocess(volume, preprocessing)
+        attributes |= done
+        if preprocessing.clahe or any(preprocessing.smooth):
+            report.append(
+                "The counts were smoothed or equalised: their noise is no longer that of counts, and errors do not hold."
+            )
+    options = Options(
+        sigma_curvature=sigma_curvature, freedom=freedom, sigma_pair=sigma_pair, sigma_prior=sigma_prior, background=background,
+        line=line, anneal=anneal, seed=seed,
+    )  # fmt: skip
+    return _counting(volume, start, prior, fermi_edge, scale, options, errors, attributes, report)
+
+
+def _check(
+    posterior: str, sigma_pair: float | None, sigma_curvature: float | None, prior: Bands | None, sigma_prior: float | None,
+    line: tuple[float, float] | None, background: int, momentum_scale: float, freedom: float | None,
+) -> None:  # fmt: skip
+    widths = {"sigma_pair": sigma_pair, "sigma_curvature": sigma_curvature, "sigma_prior": sigma_prior}
+    for name, value in {**widths, "momentum_scale": momentum_scale, "freedom": freedom}.items():
+        if value is not None:
+            checks.positive(name, value, "eV" if name in widths else "")
+    checks.one_of("background", background, (1, 2))
+    if line is not None:
+        checks.shape_is("line", line, (2,))
+        checks.positive("line", line, "eV")
+    if posterior == "published":
+        only = {"sigma_curvature": sigma_curvature, "prior": prior, "sigma_prior": sigma_prior, "line": line}
+        given = [name for name, value in only.items() if value is not None]
+        if given:
+            raise ValueError(f'Argument `{given[0]}` belongs to posterior="counts", but `posterior` is "published".')
+    if sigma_prior is not None and prior is None:
+        raise ValueError("Argument `sigma_prior` needs `prior`, the surfaces about which it is, but there are none.")
+
+
+def _scale(volume: Volume, noise_scale: float | str) -> float:
+    if noise_scale == "measure":
+        counts = np.moveaxis(volume.counts, 1, 0)  # (ny, nx, energy): neighbours along x and energy
+        return measured_scale(np.nan_to_num(counts), ~np.isnan(counts))
+    checks.positive("noise_scale", noise_scale)
+    return float(noise_scale)
+
+
+def _published(
+    volume: Volume, start: np.ndarray, sigma_pair: float | None, steps: Preprocessing, anneal: Sequence[float] | None,
+    scale: float, errors: bool, seed: int, attributes: dict[str, Any], report: list[str],
+) -> Reconstruction:  # fmt: skip
+    volume = equidistant(volume)
+    span = float(volume.energy[-1] - volume.energy[0])
+    stages = tuple(anneal) if anneal is not None else (span / 20, span / 40, span / 80, 0.0)
+    by = "given"
+    if sigma_pair is None:
+        counts = volume.counts if scale == 1 else np.round(volume.counts / scale)
+        train, held = thinned(counts, seed)
+        halves = (volume._replace(counts=part) for part in (train, held))
+        scan = scan_sigma_pair(*halves, lambda v: preprocess(v, steps)[0], start, FIRST_SIGMA_PAIR, anneal=stages)
+        sigma_pair, by = scan.best, "held-out counts"
+        attributes |= {"scan_sigma_pair": scan.values.tolist(), "scan_held_out_log_likelihood": scan.scores.tolist()}
+        if scan.at_end:
+            report.append(f"sigma_pair = {sigma_pair:.3g} eV lies at the end of what was tried.")
+    prepared, done = preprocess(volume, steps)
+    found = published_posterior(prepared.counts, prepared.energy, start, sigma_pair, anneal=stages, errors=errors)
+    attributes |= done | {
+        "sigma_pair": float(sigma_pair), "sigma_pair_by": by, "anneal": list(stages), "cost": found.cost, "steps": found.steps,
+        "error_method": found.error_method, "converged": int(found.converged),
+    }  # fmt: skip
+    return _result(volume, found.energy, found.error, {}, found.converged, attributes, report)
+
+
+def _counting(
+    volume: Volume, start: np.ndarray, prior: Bands | None, fermi_edge: xr.DataArray | np.ndarray | None, scale: float,
+    options: Options, errors: bool, attributes: dict[str, Any], report: list[str],
+) -> Reconstruction:  # fmt: skip
+    mean = None if prior is None else surfaces_on(prior, volume, "prior")
+    if mean is not None and len(mean) != len(start):
+        raise ValueError(f"Argument `prior` must have the {len(start)} bands of `initial`, but has {len(mean)}.")
+    factor = None if fermi_edge is None else np.asarray(fermi_edge, float)
+    if factor is not None:
+        checks.shape_is("fermi_edge", factor, (volume.energy.size,))
+        checks.not_negative("fermi_edge", factor)
+    counts = volume.counts
+    if scale != 1:
+        counts = counts / scale
+        counts = np.round(counts) if options.sigma_curvature is None else counts
+    found = counting_posterior(counts, volume.energy, start, options, prior=mean, factor=factor, errors=errors)
+    attributes |= settings(options, found) | {
+        "error_method": found.error_method, "converged": int(found.converged), "prior": "plane" if mean is None else "surfaces",
+    }  # fmt: skip
+    if found.scan is not None and found.scan.at_end:
+        report.append(f"sigma_curvature = {found.sigma_curvature:.3g} eV lies at the end of what was tried.")
+    if found.reduced_chi2 > 1.5:
+        report.append(
+            f"The mean square residual is {found.reduced_chi2:.3g} times that of counting noise: lines of one shape on this "
+            "background do not describe the map, and errors are too small by at least the square root of that."
+        )
+    extra = {"height": found.height * scale, "background": found.background * scale}
+    return _result(volume, found.energy, found.error, extra, found.converged, attributes, report)
+
+
+def _result(
+    volume: Volume, energy: np.ndarray, error: np.ndarray | None, extra: dict[str, np.ndarray], converged: bool,
+    attributes: dict[str, Any], report: list[str],
+) -> Reconstruction:  # fmt: skip
+    if not converged:
+        report.append("The last descent did not end within its steps.")
+    surfaces = volume.surfaces(energy, "band_energy", units="eV")
+    out = xr.Dataset({"band_energy": surfaces})
+    if error is not None:
+        out["band_error"] = volume.surfaces(error, "band_error", units="eV", long_name="one standard error")
+    for name, values in extra.items():
+        part = volume.surfaces(values, name, units="counts of one energy step")
+        out[name] = part if name == "height" else part.rename(band="background_shape").drop_vars("background_shape")
+    out.attrs = attributes | {"report": json.dumps(report)}
+    return Reconstruction(surfaces, out.get("band_error"), out, converged, report)
+
+
+__all__ = ["Preprocessing", "Reconstruction", "reconstruct_bands", "scaled_surfaces"]

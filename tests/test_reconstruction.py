@@ -1,0 +1,312 @@
+"""Bands of a map without a Hamiltonian: derivatives, recovery, errors, invariances, holes, refusals, the command."""
+
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.special import voigt_profile
+
+from bandjax import Preprocessing, reconstruct_bands
+from bandjax.cli import main
+from bandjax.reconstruction import choose, counting, fields, line_shape, published, splines, volumes
+from bandjax.reconstruction.preprocessing import preprocess
+
+ENERGY = np.linspace(-1.0, 1.0, 40)
+SIGMA, ETA = 0.1, 0.05
+K = np.linspace(-1, 1, 8)
+RNG = np.random.default_rng(0)
+SMOOTH = fields.Smoothness(jnp.array([0.3, 0.0]), jnp.array([0.0, 2.0]), jnp.array([40.0, 10.0]), 0.5)
+
+
+def paraboloid(x=K, y=K):
+    return 0.5 * x[:, None] ** 2 - 0.3 * y**2 - 0.2 + 0.1 * x[:, None]
+
+
+def volume(surface, peak=100.0, seed=None, k=(K, K), energy=ENERGY):
+    """A DataArray (kx, ky, energy) of one line and a constant background of 2; counts where there is a seed, else their mean."""
+    mean = peak * voigt_profile(energy - surface[..., None], SIGMA, ETA) / voigt_profile(0, SIGMA, ETA) + 2.0
+    values = mean if seed is None else np.random.default_rng(seed).poisson(mean).astype(float)
+    coords = {n: (n, a, {"units": "1/angstrom"}) for n, a in zip(("kx", "ky"), k, strict=True)}
+    coords |= {"energy": ("energy", energy, {"units": "eV"})}
+    return xr.DataArray(values, dims=("kx", "ky", "energy"), coords=coords, attrs={"energy_reference": "fermi"})
+
+
+def by_counts(data, start, **options):
+    given = {"line": (SIGMA, ETA), "sigma_curvature": 0.02, "freedom": None} | options
+    return reconstruct_bands(data, np.asarray(start)[None], **given)
+
+
+def test_a_spline_and_its_derivatives():
+    values = np.sin(3 * ENERGY) + np.zeros((2, 3, 1))
+    s = splines.spline(values, ENERGY)
+    at, h = jnp.asarray(RNG.uniform(-0.7, 0.7, (1, 2, 3))), 1e-4
+    evaluate = jax.jit(splines.evaluate)
+    (value, first, second), up, down = (evaluate(s, at + step) for step in (0, h, -h))
+    np.testing.assert_allclose(value, np.sin(3 * at), atol=2e-5)  # h⁴ of the spline
+    np.testing.assert_allclose(first, (up[0] - down[0]) / (2 * h), atol=1e-6)
+    np.testing.assert_allclose(second, (up[1] - down[1]) / (2 * h), atol=1e-5)
+    assert abs(second).max() > 1
+
+
+def test_the_line_is_a_voigt():
+    x = np.linspace(-2, 2, 41)
+    voigt = jax.jit(line_shape.voigt)
+    for sigma, eta in ((0.2, 0.3), (0.2, 1e-9), (0.02, 0.3)):
+        value, slope = voigt(x, sigma, eta)
+        np.testing.assert_allclose(value, voigt_profile(x, sigma, eta) / voigt_profile(0, sigma, eta), atol=1e-6)
+        h = 1e-5
+        ends = [voigt(x + d, sigma, eta)[0] for d in (h, -h)]
+        np.testing.assert_allclose(slope, (ends[0] - ends[1]) / (2 * h), atol=1e-3 * abs(slope).max())
+
+
+def test_derivatives_of_the_published_posterior():
+    surface = published.log_spline(RNG.uniform(1, 2, (4, 3, 40)), ENERGY)
+    prior = published.pair_prior(0.3, 2, np.dtype(float))
+    x, v, h = jnp.asarray(RNG.uniform(-0.8, 0.8, (2, 4, 3))), jnp.asarray(RNG.normal(size=(2, 4, 3))), 1e-5
+
+    @jax.jit
+    def cost(x):
+        return published.data_term(surface, 1.0, x).cost + fields.prior_cost(prior, x)
+
+    @jax.jit
+    def gradient(x):
+        return published.data_term(surface, 1.0, x).gradient + fields.prior_product(fields.weights(prior, x), x)
+
+    np.testing.assert_allclose(jnp.vdot(gradient(x), v), (cost(x + h * v) - cost(x - h * v)) / (2 * h), rtol=1e-6)
+    product = jax.jit(lambda x: fields.hessian_product(published.data_term(surface, 1.0, x), prior, x)(v))(x)
+    np.testing.assert_allclose(product, (gradient(x + h * v) - gradient(x - h * v)) / (2 * h), rtol=1e-4, atol=1e-3)
+
+
+def test_derivatives_of_the_counting_likelihood():
+    """The Fisher matrix is the Hessian where the counts are their own mean."""
+    surface = paraboloid()[:3, :2]
+    line = counting.Line(jnp.asarray(SIGMA), jnp.asarray(ETA))
+    x = jnp.asarray(np.stack([surface, np.full((3, 2), 3.0), np.full((3, 2), 0.5)]))
+    data = counting.counts_of(np.ones((3, 2, 40)), ENERGY)
+    data = data._replace(counts=jax.jit(counting.means)(data, line, x))
+    term = jax.jit(counting.data_term)
+    v, h = jnp.asarray(RNG.normal(size=x.shape)), 1e-5
+    np.testing.assert_allclose(term(data, line, x).gradient, 0, atol=1e-9)
+    ends = [term(data, line, x + s * h * v) for s in (1, -1)]
+    difference = (ends[0].gradient - ends[1].gradient) / (2 * h)
+    np.testing.assert_allclose(fields.block_product(term(data, line, x).hessian, v), difference, rtol=1e-4, atol=1e-3)
+    beside = term(data, line, x + 0.1 * v).gradient
+    slope = (term(data, line, x + (0.1 + h) * v).cost - term(data, line, x + (0.1 - h) * v).cost) / (2 * h)
+    np.testing.assert_allclose(jnp.vdot(beside, v), slope, rtol=1e-6)
+
+
+def test_derivatives_of_the_prior():
+    d, v, h = jnp.asarray(RNG.normal(size=(2, 5, 4))), jnp.asarray(RNG.normal(size=(2, 5, 4))), 1e-5
+    cost = jax.jit(fields.prior_cost)
+
+    @jax.jit
+    def gradient_and_diagonal(d):
+        weight = fields.weights(SMOOTH, d)
+        unit = jnp.zeros_like(d).at[1, 2, 1].set(1.0)
+        own = fields.prior_product(weight, unit)[1, 2, 1]
+        return fields.prior_product(weight, d), own, fields.prior_diagonal(weight, d.shape)[1, 2, 1]
+
+    gradient, own, diagonal = gradient_and_diagonal(d)
+    np.testing.assert_allclose(
+        jnp.vdot(gradient, v), (cost(SMOOTH, d + h * v) - cost(SMOOTH, d - h * v)) / (2 * h), rtol=1e-6
+    )
+    np.testing.assert_allclose(diagonal, own)
+    plane = np.add.outer(np.arange(5.0), 2 * np.arange(4.0)) + np.ones((2, 1, 1))
+    only = SMOOTH._replace(point=jnp.zeros(2), pair=jnp.zeros(2))
+    np.testing.assert_allclose(cost(only, jnp.asarray(plane)), 0, atol=1e-20)  # planes are free
+
+
+def drawn_surfaces(count, sigma=0.02):
+    """Surfaces drawn from the prior of second differences, about a plane: white noise in its eigenvectors."""
+    prior = fields.Smoothness(jnp.zeros(1), jnp.zeros(1), jnp.array([sigma**-2]))
+    unit = jnp.eye(64).reshape(64, 1, 8, 8)
+    columns = jax.jit(jax.vmap(lambda v: fields.prior_product(fields.weights(prior, 0 * v), v)))(unit)
+    values, vectors = np.linalg.eigh(np.asarray(columns).reshape(64, 64))
+    spread = np.where(values > 1e-6 * values[-1], 1 / np.sqrt(np.maximum(values, 1e-30)), 0)  # planes are free
+    draws = np.random.default_rng(3).normal(size=(count, 64)) * spread @ vectors.T
+    return 0.3 * K[:, None] + draws.reshape(count, 8, 8)
+
+
+def test_counts_give_the_band_and_its_errors():
+    """Twelve surfaces drawn from the prior: RMS below the bound of single spectra, 68 % intervals, transposition."""
+    truths = drawn_surfaces(12)
+    off, inside = [], []
+    for seed, truth in enumerate(truths):
+        found = by_counts(volume(truth, 20.0, seed), truth + 0.15)
+        off.append(found.energy.values[0] - truth)
+        inside.append(abs(off[-1]) < found.error.values[0])
+        assert found.converged
+    assert np.sqrt(np.mean(np.square(off))) < 0.9 * single_spectrum_bound()  # smoothness helps
+    assert 0.60 < np.mean(inside) < 0.76  # 768 points, some 300 of them independent: 68 ± 3 %
+    data = volume(truths[0], 20.0, 0)
+    turned = by_counts(data.transpose("ky", "kx", "energy").rename(kx="ky", ky="kx"), truths[0].T + 0.15)
+    np.testing.assert_allclose(turned.energy.values[0].T, truths[0] + off[0], atol=1e-3)  # a tenth of an error
+
+
+def single_spectrum_bound():
+    """Standard error of the energy of one line of 20 counts on 2, heights known, from the Fisher information."""
+    h = 1e-4
+    mean = volume(np.zeros((1, 1)), 20.0, k=(K[:1], K[:1])).values
+    slope = (volume(np.full((1, 1), h), 20.0, k=(K[:1], K[:1])).values - mean) / h
+    return 1 / np.sqrt(np.sum(slope**2 / mean))
+
+
+def test_holes_are_filled_with_larger_errors():
+    truth = paraboloid()
+    data = volume(truth, 100.0, 1)
+    data[2:4, 5] = np.nan
+    with pytest.raises(ValueError, match=r"2 of 64 are all NaN.*kx = -0.4286, ky = 0.4286"):
+        by_counts(data, truth)
+    found = by_counts(data, truth + 0.1, fill_missing=True)
+    hole = np.zeros((8, 8), bool)
+    hole[2:4, 5] = True
+    error, off = found.error.values[0], abs(found.energy.values[0] - truth)
+    assert error[hole].min() > 1.15 * np.median(error[~hole])
+    assert np.all(off < 4 * error)
+    mask = ~hole
+    masked = by_counts(volume(truth, 100.0, 1), truth + 0.1, fill_missing=True, mask=mask)
+    np.testing.assert_allclose(masked.energy.values, found.energy.values, atol=1e-9)  # a mask is a hole
+
+
+def test_a_cut_by_the_published_posterior():
+    """N × 1, an odd N, from far off; the narrower sigma_pair, the flatter the band."""
+    k = np.linspace(-1, 1, 11)
+    truth = 0.6 * k**2 - 0.3
+    data = volume(truth[:, None], k=(k, K[:1])).isel(ky=0, drop=True)
+    spread = {}
+    for sigma in (1.0, 0.02):
+        found = reconstruct_bands(data, truth + 0.4, posterior="published", sigma_pair=sigma)
+        assert found.energy.dims == ("band", "kx") and found.converged
+        spread[sigma] = np.ptp(found.energy.values)
+        if sigma == 1.0:
+            np.testing.assert_allclose(found.energy.values[0], truth, atol=0.01)  # steps of 0.05 eV
+    assert spread[0.02] < 0.8 * spread[1.0]
+
+
+@pytest.mark.parametrize("shape", [(9, 6), (7, 1), (40, 35)])
+@pytest.mark.slow
+def test_any_grid_and_everything_chosen(shape):
+    """Line and smoothness fitted, from a shifted start; the last grid takes the coarse stage."""
+    k = tuple(np.linspace(-1, 1, n) for n in shape)
+    truth = paraboloid(*k) if shape[1] > 1 else 0.5 * k[0][:, None] ** 2 - 0.2
+    found = reconstruct_bands(volume(truth, 100.0, 2, k=k), (truth + 0.2)[None])
+    assert np.sqrt(np.mean((found.energy.values[0] - truth) ** 2)) < 0.01
+    assert found.dataset.attrs["line_sigma"] == pytest.approx(SIGMA, abs=0.02)
+    assert found.dataset.attrs["sigma_curvature_by"] == "held-out counts"
+
+
+@pytest.mark.slow
+def test_labels_are_kept_through_a_crossing():
+    k = np.linspace(-1, 1, 41)
+    truth = np.stack([0.7 * k, -0.7 * k])[..., None]
+    one, two = (volume(t, 100.0, k=(k, K[:1])).values for t in truth)
+    data = volume(truth[0], k=(k, K[:1])).copy(data=np.random.default_rng(0).poisson(one + two).astype(float))
+    found = reconstruct_bands(data.isel(ky=0, drop=True), 0.8 * truth[..., 0])
+    assert np.sqrt(np.mean((found.energy.values - truth[..., 0]) ** 2)) < 0.01
+
+
+def test_alignment_finds_offset_and_scale():
+    truth = paraboloid()
+    v = volumes.volume_of(volume(truth, 100.0, 0))
+    found = choose.align(v, (truth[None] - 0.2) / 1.15, offset=0.4, energy_scale=1.3)
+    assert found.offset == pytest.approx(0.2, abs=0.02)
+    np.testing.assert_allclose(found.apply((truth[None] - 0.2) / 1.15, v)[0], truth, atol=0.03)
+
+
+def test_thinning_splits_counts():
+    counts = RNG.poisson(20, (5, 4, 30)).astype(float)
+    train, held = choose.thinned(counts, 0)
+    np.testing.assert_array_equal(train + held, counts)
+    assert held.sum() / counts.sum() == pytest.approx(choose.HELD_OUT, abs=0.02)  # 3 σ of 12,000 counts
+
+
+def test_symmetrisation_about_a_found_centre():
+    k = np.linspace(-1, 1, 21)
+    x, y = np.meshgrid(k - 0.1, k + 0.05, indexing="ij")
+    surface = 0.4 * (x**2 + y**2) - 0.4
+    data = volumes.volume_of(volume(surface, 100.0, 0, k=(k, k)))
+    out, done = preprocess(data, Preprocessing(rotational=4, mirror="kx"))
+    centre = [float(c) for c in done["preprocessing_centre"].split(",")]
+    np.testing.assert_allclose(centre, [0.1, -0.05], atol=0.02)
+    mean = volume(surface, 100.0, k=(k, k)).values
+    inner = (slice(5, 15), slice(5, 15))
+    assert np.std((out.counts - mean)[inner]) < 0.6 * np.std((data.counts - mean)[inner])  # eight images
+    tilted = volumes.volume_of(volume(0.6 * x, 100.0, 0, k=(k, k)))
+    with pytest.raises(ValueError, match=r"4-fold rotation.*differs.*by 0\.\d+ of its norm"):
+        preprocess(tilted, Preprocessing(rotational=4, centre=(0.0, 0.0)))
+
+
+FLAT = volume(paraboloid())
+START = paraboloid()[None]
+GRID = xr.DataArray(START, dims=("band", "kx", "ky"), coords={"kx": 2 * K, "ky": K})
+REFUSED = {
+    "no energies": (lambda: reconstruct_bands(FLAT.isel(energy=0), START), "'energy' and one or two others"),
+    "negative values": (lambda: reconstruct_bands(FLAT - 10, START), "counts ≥ 0.*negative"),
+    "more bands than energies hold": (lambda: reconstruct_bands(FLAT, np.repeat(START, 11, 0)), "at most 10 bands.*40 energies.*has 11"),
+    "start outside the window": (lambda: reconstruct_bands(FLAT, START + 5), "energy window.*-1 to 1 eV.*band 0.*64 of 64"),
+    "another shape": (lambda: reconstruct_bands(FLAT, START[:, :5]), r"`initial`.*shape \(8, 8\).*\(1, 5, 8\)"),
+    "another grid": (lambda: reconstruct_bands(FLAT, GRID), "`initial`.*grid of the map.*'kx'.*from -2 to 2"),
+    "NaN in the start": (lambda: reconstruct_bands(FLAT, START * np.nan), "`initial` must be finite"),
+    "everything masked": (lambda: reconstruct_bands(FLAT, START, mask=np.zeros((8, 8), bool)), "zero, NaN or masked"),
+    "mask of another shape": (lambda: reconstruct_bands(FLAT, START, mask=np.ones(8, bool)), r"`mask`.*\(8, 8, 40\)"),
+    "prior with other bands": (
+        lambda: reconstruct_bands(FLAT, START, prior=np.repeat(START, 2, 0)), "`prior`.*1 bands of `initial`.*has 2"
+    ),
+    "width of no prior": (lambda: reconstruct_bands(FLAT, START, sigma_prior=0.1), "`sigma_prior` needs `prior`"),
+    "prior of the other posterior": (
+        lambda: reconstruct_bands(FLAT, START, posterior="published", prior=START), '`prior` belongs to posterior="counts"'
+    ),
+    "unknown posterior": (lambda: reconstruct_bands(FLAT, START, posterior="count"), "`posterior`.*'count'.*'counts'"),
+    "width of zero": (lambda: reconstruct_bands(FLAT, START, sigma_pair=0.0), "`sigma_pair` must be > 0"),
+    "fractions, smoothness unknown": (
+        lambda: reconstruct_bands(FLAT, START, posterior="published"), "whole counts only.*give `sigma_pair`"
+    ),
+    "rotation of a cut": (
+        lambda: reconstruct_bands(
+            FLAT.isel(ky=0, drop=True), START[..., 0], posterior="published", sigma_pair=1.0, preprocessing=Preprocessing(rotational=3)
+        ),
+        "`preprocessing.rotational` needs two axes",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusals(case):
+    call, words = REFUSED[case]
+    with pytest.raises(ValueError, match=f"(?s){words}"):
+        call()
+
+
+@pytest.mark.slow
+def test_the_command(tmp_path, capsys):
+    truth = paraboloid()
+    data = volume(truth, 100.0, 5)
+    data.rename("intensity").to_netcdf(tmp_path / "map.nc", engine="h5netcdf")
+    start = xr.DataArray(
+        truth[None] + 0.1, dims=("band", "kx", "ky"), coords={"kx": data.kx, "ky": data.ky}, name="band_energy"
+    )
+    start.to_netcdf(tmp_path / "start.nc", engine="h5netcdf")
+    given = ["--sigma-curvature", "0.02", "--line", str(SIGMA), str(ETA)]
+    arguments = [
+        "reconstruct",
+        tmp_path / "map.nc",
+        "--initial",
+        tmp_path / "start.nc",
+        "-o",
+        tmp_path / "found.nc",
+        *given,
+    ]
+    assert main([*map(str, arguments), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["converged"] == 1 and told["sigma_curvature_by"] == "given"
+    found = xr.open_dataset(tmp_path / "found.nc", engine="h5netcdf")
+    off = found.band_energy.transpose("band", "kx", "ky").values[0] - truth
+    assert np.sqrt(np.mean(off**2)) < 0.01 and found.band_error.max() < 0.05
+    assert found.attrs["date"] and json.loads(found.attrs["config"])["sigma_curvature"] == 0.02
+    assert (tmp_path / "found.png").stat().st_size > 10_000
+    assert main(["reconstruct", str(tmp_path / "map.nc"), "-o", str(tmp_path / "again.nc")]) == 2
+    assert re.search("--initial.*--model", capsys.readouterr().err)
