@@ -74,7 +74,7 @@ def run_adaptation(options: argparse.Namespace) -> Any:
     folder = out.with_name(out.name + ".job")
     adapted = adapt(reverse, images, folder=folder, quiet=options.quiet or options.json or not sys.stderr.isatty())
     save_reverse(out, adapted)
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)  # what cannot be deleted is no reason to fail now
     told = adapted.record["adapted"]
     if not options.json:
         print(f"The model explains {told['explained']} of {told['images']} maps. New priors:")
@@ -95,9 +95,10 @@ def words(found: Inversion) -> str:
     """An inversion as text for people."""
     lines = [found.verdict.upper(), f"{'':18}{'value':>11}{'± error':>10}{'network':>11}{'± error':>10}{'prior ±':>10}"]
     for name, parameter in found.fit.problem.parameters.items():
+        known = name in found.guess.values  # not what the network was trained over
+        guess = f"{found.guess.values[name]:11.4g}{found.guess.errors[name]:10.2g}" if known else f"{'–':>11}{'–':>10}"
         lines.append(
-            f"{name:18}{found.values[name]:11.4g}{found.errors[name]:10.2g}{found.guess.values[name]:11.4g}"
-            f"{found.guess.errors[name]:10.2g}{_width(parameter):10.2g}  {parameter.unit}"
+            f"{name:18}{found.values[name]:11.4g}{found.errors[name]:10.2g}{guess}{_width(parameter):10.2g}  {parameter.unit}"
         )
     return "\n".join([*lines, *found.report])
 

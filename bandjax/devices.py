@@ -154,12 +154,20 @@ def split(x: Any, mesh: Mesh) -> Any:
     """
 
     def placed(leaf: Any) -> Any:
-        size = leaf.shape[0] if leaf.ndim else 0
-        if size % mesh.size:
-            raise ValueError(f"Argument `batch` must be a multiple of the {mesh.size} devices, but is {size}.")
+        check_share(leaf.shape[0] if leaf.ndim else 0, mesh)
         return jax.device_put(leaf, NamedSharding(mesh, PartitionSpec(AXIS) if leaf.ndim else PartitionSpec()))
 
     return jax.tree.map(placed, x)
+
+
+def check_share(batch: int, mesh: Mesh | None) -> None:
+    """ValueError unless a batch can be cut evenly over the devices of the mesh."""
+    if mesh is not None and batch % mesh.size:
+        lower = batch - batch % mesh.size
+        near = " or ".join(str(n) for n in (lower, lower + mesh.size) if n)
+        raise ValueError(
+            f"Argument `batch` must be a multiple of the {mesh.size} devices, such as {near}, but is {batch}; or let JAX see fewer of them."
+        )
 
 
 def all_devices() -> Mesh | None:

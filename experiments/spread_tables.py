@@ -4,13 +4,14 @@ Claim: draws of x ~ N(0, 1) in
 
     energies = mean + root · x
 
-keep the four valence bands of both crystals near Γ, down to 2.6 eV, within 0.1 eV rms of the given ones (their error is 0.05 eV), while
-their integrals spread by up to a tenth; larger errors refute it.
+keep the four valence bands of both crystals near Γ, down to 2.6 eV, within 0.05 eV rms of the given ones (the error that those have) and the
+tops at Γ within 0.05 eV, while the median integral spreads by 3 to 15 %; anything else refutes it.
 
 The valence-band tops at Γ stay where they are: an offset between the crystals is a number of its own.
-`mean` is the published table brought to the bulk bands by least squares (`invert_foreign_stack.bring_to_bands`), `root` a root of the
-covariance (JᵀJ)⁻¹ of that fit, in which the priors of the energies enter. The integrals of the bond between the elements go with the mean
-of the ratios of theirs. The result is the file that the family "buried_sige_tables" reads (`--out FOLDER` gets tables.json).
+`mean` is the published table brought to the bulk bands by least squares (`invert_foreign_stack.bring_to_bands`), `root` a
+root of the covariance (JᵀJ)⁻¹ of that fit, in which the priors of the energies enter. The integrals of the bond between the
+elements move by the mean of what those of the elements move by, in eV (`bandjax/learning/table_spread.py`). The result is
+the file that the family "buried_sige_tables" reads (`--out FOLDER` gets tables.json).
 """
 
 import dataclasses
@@ -29,7 +30,8 @@ from experiments.common import arguments, write_json  # noqa: E402
 from experiments.invert_foreign_stack import SILICON, bring_to_bands, bulk_bands  # noqa: E402
 from experiments.invert_foreign_stack import Config as Foreign  # noqa: E402
 
-LIMIT = 0.1  # eV
+LIMIT = 0.05  # eV, the error that the given bands have
+SPREAD = (0.03, 0.15)  # median relative spread of the energies: less would be one table, more no crystal
 AROUND = np.array([[p / np.sqrt(2), p / np.sqrt(2), z] for p in np.linspace(0, 0.7, 8) for z in (0.0, 0.1, 0.2)])  # 1/Å
 
 
@@ -74,7 +76,14 @@ def run(config: Config) -> tuple[dict, dict]:
         "mean": np.concatenate(mean).tolist(),
         "root": root.tolist(),
     }
-    return content, metrics | {"claim": all(m["rms of draws"]["rms"] < LIMIT for m in metrics.values())}
+    return content, metrics | {"claim": all(_held(m["rms of draws"]) for m in metrics.values())}
+
+
+def _held(found: dict) -> bool:
+    return (
+        max(found["rms"], found["top_rms"]) < LIMIT
+        and SPREAD[0] < np.median(list(found["spread"].values())) < SPREAD[1]
+    )
 
 
 def _top(config: Config, energies: dict[str, float]) -> float:
@@ -88,15 +97,20 @@ def _top(config: Config, energies: dict[str, float]) -> float:
 
 def _without_shift(element: str, found: dict[str, float], root: np.ndarray, config: Config) -> np.ndarray:
     """The root without what moves the valence-band top at Γ: the on-site energies go back by as much, to first order."""
+    slope = np.asarray(jax.grad(_top_of(element, list(found), config))(jnp.array(list(found.values()))))
+    return root - np.outer([".E_" in n for n in found], slope @ root)
+
+
+def _top_of(element: str, names: list[str], config: Config):
+    """Energies by name -> valence-band top at Γ on the table's own scale, eV."""
     table = bj.load_parameters(element, config.fitted_by)
-    crystal, own = bj.zincblende(element, a=SILICON), [n.split(".")[1] for n in found]
+    crystal, own = bj.zincblende(element, a=SILICON), [n.split(".")[1] for n in names]
 
     def top(x: jax.Array) -> jax.Array:
         model = bj.tight_binding(crystal, table.replace(**dict(zip(own, x, strict=True))), spin_orbit=False)
         return bj.bands(model, np.zeros((1, 3)))[0, 1:4].mean()
 
-    slope = np.asarray(jax.grad(top)(jnp.array(list(found.values()))))
-    return root - np.outer([n.startswith("E_") for n in own], slope @ root)
+    return top
 
 
 def _rms(element: str, names: list[str], draws: np.ndarray, config: Config, protocol: Foreign) -> dict:
@@ -107,10 +121,14 @@ def _rms(element: str, names: list[str], draws: np.ndarray, config: Config, prot
     bands = jax.jit(lambda x: bulk_bands(element, table.replace(**dict(zip(own, x, strict=True))), SILICON, AROUND))
     off = np.stack([np.asarray(bands(jnp.asarray(x)))[:, :4] for x in draws]) - theirs
     each = np.sqrt((off[:, theirs > protocol.lowest] ** 2).mean(axis=1))
+    top = jax.jit(_top_of(element, names, config))
+    tops = np.array([float(top(jnp.asarray(x))) for x in draws])
     spread = draws.std(axis=0) / np.maximum(np.abs(draws.mean(axis=0)), 1e-3)
     return {
         "rms": float(np.sqrt((each**2).mean())),
         "worst": float(each.max()),
+        "top": float(tops.mean()),
+        "top_rms": float(tops.std()),
         "spread": dict(zip(names, spread.tolist(), strict=True)),
     }
 

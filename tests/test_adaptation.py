@@ -209,7 +209,7 @@ def test_one_compiled_refinement_is_the_fit(reverse):
 
 @pytest.mark.slow
 def test_a_killed_adaptation_goes_on_to_the_same_weights(reverse, tmp_path, monkeypatch):
-    """Killed among the refinements and again while signals are made; another configuration or other maps are refused."""
+    """Killed among the refinements, before and within the training; another configuration or other maps are refused."""
     truth = {n: p.value for n, p in FAMILY.parameters} | {"gain": 6e5, "background": 2.5, "background_linear": 0.8}
     own = {n: v for n, v in truth.items() if n not in FAMILY.sample_names}
     mean = np.asarray(bj.arpes_image(FAMILY.model_of(model_values(truth)), FAMILY.instrument.replace(**own, **TOLD), AXES, method="coherent"))  # fmt: skip
@@ -218,6 +218,7 @@ def test_a_killed_adaptation_goes_on_to_the_same_weights(reverse, tmp_path, monk
     settings = Adaptation(starts=1, max_steps=30, signals=8, steps=4, batch=4)
     # that the model explains all of them is not what is tested here
     monkeypatch.setattr(pseudo_labels, "MISFIT", 1e9)
+    monkeypatch.setattr(adaptation, "CHECKPOINT_EVERY", 2)
     whole = adapt(reverse, images, settings, quiet=True)
     refine, done = Refinement.refine, []
 
@@ -233,11 +234,28 @@ def test_a_killed_adaptation_goes_on_to_the_same_weights(reverse, tmp_path, monk
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(adaptation, "run_job", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         adapt(reverse, images, settings, folder=tmp_path, quiet=True)
+    steps = adaptation._own_batch
+
+    def killed_at_step_3(family, labelled, rng, count):
+        if len(done) == 3 + 4:  # two steps, whose checkpoint is kept, the batch of the validation, and the third
+            raise KeyboardInterrupt
+        done.append(1)
+        return steps(family, labelled, rng, count)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(adaptation, "_own_batch", killed_at_step_3)
+        adapt(reverse, images, settings, folder=tmp_path, quiet=True)
+    assert (tmp_path / "checkpoints" / "2").is_dir() and not (tmp_path / "checkpoints" / "4").exists()
     monkeypatch.setattr(Refinement, "refine", lambda *_: pytest.fail("a kept refinement was done again"))
     again = adapt(reverse, images, settings, folder=tmp_path, quiet=True)
     for one, other in zip(*(jax.tree.leaves(weights_of(r.network)) for r in (whole, again)), strict=True):
         assert (np.asarray(one) == np.asarray(other)).all()
     with pytest.raises(ValueError, match="steps = 4 there and 5 here"):
         adapt(reverse, images, dataclasses.replace(settings, steps=5), folder=tmp_path, quiet=True)
-    with pytest.raises(ValueError, match="this configuration, but images ="):
-        adapt(reverse, [*images[:-1], images[0]], settings, folder=tmp_path, quiet=True)
+    for other in ([*images[:-1], images[0]], [m.assign_attrs(photon_energy=101.0) for m in images]):
+        with pytest.raises(ValueError, match="the same images, but was begun with others; delete it"):
+            adapt(reverse, other, settings, folder=tmp_path, quiet=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    with pytest.raises(ValueError, match="must be empty or hold an adaptation, but holds other files"):
+        adapt(reverse, images, settings, folder=tmp_path / "mine", quiet=True)

@@ -91,6 +91,7 @@ def test_reverse_recovery(tmp_path):
 def test_refinement_gain(tmp_path):
     metrics = run("refinement_gain", tmp_path)
     assert metrics["images"] == metrics["random"]["tried"] == 1 and metrics["refined"]["reached"] == 1.0
+    assert metrics["prior_starts"]["tried"] == 1 and 1 <= metrics["prior_starts"]["mean_starts"] <= 3
 
 
 def test_spread_tables(tmp_path):

@@ -531,6 +531,10 @@ def test_the_table_of_an_inversion_gives_the_priors_of_its_fit():
     assert list(rows) == list(FAMILY.names)
     assert rows["upper"] == ["1", "monolayers"] and rows["gain"] == ["inf", "counts"]
     assert rows["background"] == ["0.9", "counts"]  # 0.03 of the mean counts
+    known = {n: v for n, v in numbers.items() if n != "eta"}  # of a family in which eta is marginalised
+    found.guess = SimpleNamespace(values=known, errors=known)
+    row = next(line for line in inversion_words(found).splitlines() if line.startswith("eta"))
+    assert row.split() == ["eta", "1", "1", "–", "–", "0.02", "eV"]
 
 
 def test_an_unknown_error_is_null_in_json():

@@ -13,6 +13,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ FEWEST = 8  # explained images below which nuisances have no distribution
 THINNEST = 0.3  # part of the counts that a step sees at least of an image
 UNLIKE = 1.5  # factor by which the mean counts of an image may differ from their median
 WEIGHTS = 2  # stream of random numbers of a seed
+FORMAT = 1  # of what the folder of an adaptation keeps, and of what counts as explained
 CHECKPOINT_EVERY = 100  # steps
+ALIKE = ("photon_energy", "fwhm_energy")  # attributes that all maps share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,16 +99,16 @@ def adapt(
         images were used (`adapted`).
 
     Raises:
-        ValueError: images differ in axes or attributes, or the model explains too few of them; the family has hidden
+        ValueError: images differ in axes or attributes, or the model explains too few of them; the family has marginalised
             numbers; or the folder holds an adaptation of other images, settings or weights.
         FloatingPointError: the loss became NaN (which step).
         OSError: the folder could not be written; what was there is kept.
     """
     settings = Adaptation() if settings is None else settings
-    if reverse.family.hidden:
+    if reverse.family.marginalised:
         raise ValueError(
             "Argument `reverse` must be a network that infers all that its family draws, but that of "
-            f"{reverse.family.name!r} is trained over {len(reverse.family.hidden)} hidden numbers."
+            f"{reverse.family.name!r} is trained over {len(reverse.family.marginalised)} marginalised numbers."
         )
     images = [check_image(image, reverse.family, reverse.network.shape) for image in images]
     _check_alike(images)
@@ -118,8 +121,12 @@ def _adapted(
     reverse: Reverse, images: Sequence[xr.DataArray], settings: Adaptation, folder: Path, *, quiet: bool
 ) -> Reverse:
     folder.mkdir(parents=True, exist_ok=True)
-    config = dataclasses.asdict(settings) | {"images": _digest(images), "weights": _digest_of_weights(reverse)}
-    check_folder(folder, {"adaptation": True, "config": config}, _check_mark)
+    if any(folder.iterdir()) and not (folder / "run.json").exists():
+        raise ValueError(f"Folder {folder} must be empty or hold an adaptation, but holds other files.")
+    config = dataclasses.asdict(settings) | {
+        "images": _digest(images), "weights": _digest_of_weights(reverse), "precision": str(jnp.zeros(()).dtype)
+    }  # fmt: skip
+    check_folder(folder, {"adaptation": FORMAT, "config": config}, partial(_check_mark, config=config))
     wide = widened(reverse.family, settings.widen)
     how = {"starts": settings.starts, "max_steps": settings.max_steps, "seed": settings.seed}
     found = explained(reverse, wide, images, **how, folder=folder / "refined", quiet=quiet)
@@ -144,7 +151,7 @@ def _trained(
     key, held = jax.random.key(settings.seed), settings.signals // 4
     clean = open_cache(family, folder / "signals", settings.signals + held, seed=settings.seed, quiet=quiet)
     clean = jax.tree.map(lambda x: jnp.asarray(x[: settings.signals + held]), clean)
-    own = max(1, round(settings.own * settings.batch)) if settings.own else 0
+    own = min(settings.batch - 1, max(1, round(settings.own * settings.batch))) if settings.own else 0
     loss_of = make_loss(reverse.network)
 
     def loss(weights: Any, both: tuple[Images, Images | None]) -> jax.Array:
@@ -200,8 +207,11 @@ def _priors(family: Family) -> dict[str, tuple[float, float]]:
 
 
 def _digest(images: Sequence[xr.DataArray]) -> str:
-    """Sixteen hexadecimal digits of the counts of maps that are alike in all else."""
-    return hashlib.sha256(b"".join(np.ascontiguousarray(image.values).tobytes() for image in images)).hexdigest()[:16]
+    """Sixteen hexadecimal digits of maps that are alike in axes and attributes."""
+    first = images[0]
+    told = repr([float(first.attrs[n]) for n in ALIKE]).encode()
+    arrays = [first["kx"].values, first["energy"].values, *(image.values for image in images)]
+    return hashlib.sha256(told + b"".join(np.ascontiguousarray(x, float).tobytes() for x in arrays)).hexdigest()[:16]
 
 
 def _digest_of_weights(reverse: Reverse) -> str:
@@ -211,9 +221,16 @@ def _digest_of_weights(reverse: Reverse) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _check_mark(found: dict[str, Any], owner: str) -> None:
-    if not found.get("adaptation"):
-        raise ValueError(f"{owner} must be empty or hold an adaptation, but holds another training.")
+def _check_mark(found: dict[str, Any], owner: str, *, config: dict[str, Any]) -> None:
+    if found.get("adaptation") != FORMAT:
+        raise ValueError(
+            f"{owner} must be empty or hold an adaptation of this version, but holds something else; delete it."
+        )
+    changed = [n for n in ("images", "weights", "precision") if found.get("config", {}).get(n) != config[n]]
+    if changed:
+        raise ValueError(
+            f"{owner} must hold an adaptation with the same {' and '.join(changed)}, but was begun with others; delete it to begin anew."
+        )
 
 
 def _check_alike(images: Sequence[xr.DataArray]) -> None:
@@ -228,7 +245,7 @@ def _check_alike(images: Sequence[xr.DataArray]) -> None:
             raise ValueError(
                 f"Argument `images` must hold maps of about the same counts, but map {i} has {mean:.3g} a pixel and their median is {middle:.3g}."
             )
-        for name in ("photon_energy", "fwhm_energy"):
+        for name in ALIKE:
             if image.attrs[name] != images[0].attrs[name]:
                 raise ValueError(
                     f"Argument `images` must hold maps with the same `{name}`, but map {i} has {image.attrs[name]:g} and the first {images[0].attrs[name]:g}."

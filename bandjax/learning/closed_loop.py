@@ -31,7 +31,7 @@ from bandjax.learning.weights import Reverse, load_reverse
 
 SAMPLES = 16  # draws from the posterior that are candidates for a start beside the means of its components
 UNLIKELY = 0.01  # weight of a component below which its mean is none of the candidates
-APART = 2.0  # standard deviations (see `distances`) between starts; two draws of one of six numbers exceed it 1 time in 2000
+APART = 2.0  # standard deviations (see `distances`) between starts; two draws of one of six numbers exceed it 1 time in 1200
 AMBIGUOUS = 3.0  # −log posterior by which a second explanation may be worse: odds of 1 to 20
 DIFFERENT = 4.0  # standard errors by which it must differ in a number of the sample
 OUTSIDE = 0.995  # quantile of the distances in the family beyond which an image is called unlike the training
@@ -152,7 +152,7 @@ def guess_of(image: xr.DataArray, reverse: Reverse, *, seed: int = 0) -> Guess:
     kept = np.concatenate([weight >= min(UNLIKELY, weight[0]), np.ones(SAMPLES, bool)])
     return Guess(
         posterior, named(centre), named(sigma), distance / limit, float(np.nanmean(image.values)), float(level),
-        tuple(named(p) | reverse.family.centre_of_hidden for p in points[kept]), apart[np.ix_(kept, kept)] < APART,
+        tuple(named(p) | reverse.family.centre_of_marginalised for p in points[kept]), apart[np.ix_(kept, kept)] < APART,
     )  # fmt: skip
 
 

@@ -102,29 +102,30 @@ def buried_sige_tables(layers: int = 24, ranges: Ranges | None = None) -> Family
         "eta": Parameter(0.08, 0.03, 5.0, sigma=0.02),
         "inner_potential": Parameter(12.0, -50.0, 100.0, sigma=0.7),
     }
-    hidden = {"eta_linear": Parameter(0.01, 0.0, 0.1, sigma=0.01)}
-    hidden |= {
+    marginalised = {"eta_linear": Parameter(0.01, 0.0, 0.1, sigma=0.01)}
+    marginalised |= {
         n: Parameter(1.0, sigma=0.5) for n in ("amplitude_s", "amplitude_d", "amplitude_lower", "amplitude_excited")
     }
     # at photon energies at which the p wave of Ge has a node, its sign differs between the forms of the dipole operator
-    hidden |= {"amplitude_s_second": Parameter(1.0, sigma=0.5), "amplitude_p_second": Parameter(0.5, sigma=1.0)}
-    hidden |= {f"table_{i}": Parameter(0.0, sigma=1.0) for i in range(len(spread.names))}
+    marginalised |= {"amplitude_s_second": Parameter(1.0, sigma=0.5), "amplitude_p_second": Parameter(0.5, sigma=1.0)}
+    marginalised |= {f"table_{i}": Parameter(0.0, sigma=1.0) for i in range(spread.root.shape[1])}
     ranges = Ranges(
         kx_points=24, energy_points=40, kx_centre=(-0.05, 0.05), kx_half=(0.5, 0.65), bottom=(-2.8, -2.4), top=(0.2, 0.4),
         photon_energy=(73.0, 75.0), fwhm_energy=(0.08, 0.12), crop=0.85,
     ) if ranges is None else ranges  # fmt: skip
     instrument = _instrument().replace(eta=0.08, fermi_energy=spread.valence_top + 0.1)
     model_of = _stack_of(layers, ("Si", "Ge"), spread_model, dangling_shift=10.0)
-    plane = {
+    sizes = {
         "rows": 24, "columns": 56, "reach_k": (-0.72, 0.72), "reach_energy": (-2.9, 0.5),
         "typical": (
             (-0.5, 0.1), (0.5, 0.1), (-2.4, 0.3), (0.2, 0.2), (2.9, 1.1), (74.0, 1.0), (0.1, 0.015), (0.05, 0.006),
             (0.074, 0.006), (math.log(800.0), 0.3),
         ),
     }  # fmt: skip
+    # brightness: the median signal of 64 draws; widths of the factors: a choice, wide enough for a change of sign or a factor of two
     return Family(
-        "buried_sige_tables", f"{layers} layers, {spread.digest}, dangling bonds 10 eV up", model_of, tuple((parameters | hidden).items()),
-        instrument, ranges, brightness=1.6e-4, hidden=tuple(hidden), plane=tuple(plane.items()),
+        "buried_sige_tables", f"{layers} layers, {spread.digest}, dangling bonds 10 eV up", model_of, tuple((parameters | marginalised).items()),
+        instrument, ranges, brightness=1.6e-4, marginalised=tuple(marginalised), network_sizes=tuple(sizes.items()),
     )  # fmt: skip
 
 

@@ -129,20 +129,20 @@ class Family(Drawn):
         ranges: What differs from image to image.
         brightness: Mean signal of the central stack, 1/eV: the unit of the gain.
         method: How images are made; see `plan_image`.
-        hidden: Names of what is drawn, and free in the fit, but not inferred by the network, which is trained over it.
-        plane: Sizes of the network that differ from those of `Shape`, by name.
+        marginalised: Names of what is drawn, and free in the fit, but not inferred by the network, which is trained over it.
+        network_sizes: Sizes of the network that differ from those of `Shape`, by name.
     """
 
     ranges: Ranges
     brightness: float
     method: str = "coherent"
-    hidden: tuple[str, ...] = ()
-    plane: tuple[tuple[str, Any], ...] = ()
+    marginalised: tuple[str, ...] = ()
+    network_sizes: tuple[tuple[str, Any], ...] = ()
 
     @property
     def inferred(self) -> tuple[str, ...]:
         """Those of what is drawn that the network infers."""
-        return tuple(name for name in self.drawn if name not in self.hidden)
+        return tuple(name for name in self.drawn if name not in self.marginalised)
 
     @property
     def sample_names(self) -> tuple[str, ...]:
@@ -184,9 +184,9 @@ class Family(Drawn):
         return digest((*content, self.method, self.names, sorted(NUISANCES.items()), GAIN_SPREAD))
 
     @property
-    def centre_of_hidden(self) -> dict[str, float]:
+    def centre_of_marginalised(self) -> dict[str, float]:
         """Centres of the priors of what the network does not infer, by name."""
-        return {n: centre_and_spread(p)[0] for n, p in self.parameters if n in self.hidden}
+        return {n: centre_and_spread(p)[0] for n, p in self.parameters if n in self.marginalised}
 
     @property
     def signals_fingerprint(self) -> str:

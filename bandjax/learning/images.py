@@ -183,9 +183,9 @@ def exposed(signal: jax.Array, kx: jax.Array, energy: jax.Array, exposure: Mappi
 
 def mean_image(family: Family, layers: tuple[int, ...], values: jax.Array, image: "Images") -> jax.Array:
     """Mean counts of physical numbers in the order of `family.names`, on the axes of one image, (kx, energy)."""
-    if family.hidden:
+    if family.marginalised:
         raise ValueError(
-            f"Argument `family` must have no hidden numbers, without which there is no image, but {family.name!r} has {len(family.hidden)}."
+            f"Argument `family` must have no marginalised numbers, without which there is no image, but {family.name!r} has {len(family.marginalised)}."
         )
     count = len(family.drawn)
     axes = (image.kx, image.energy, image.photon_energy, image.fwhm_energy)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
+from jax.sharding import Mesh
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bandjax.devices import replicate, split
@@ -60,7 +61,7 @@ def make_step(loss: Callable, optimiser: optax.GradientTransformation) -> Callab
 
 def run_job(
     job: Job, folder: Path, weights: Any, manager: ocp.CheckpointManager, *, stop_after: int | None = None,
-    quiet: bool = False, mesh=None,
+    quiet: bool = False, mesh: Mesh | None = None,
 ) -> Any:  # fmt: skip
     """All steps that are left after the last checkpoint, with checkpoints and metrics.
 

@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
+from bandjax.devices import check_share
 from bandjax.learning.cache import open_blocks, single_precision
 from bandjax.learning.checkpoints import check_folder, open_manager
 from bandjax.learning.exact_layers import ORBITALS
@@ -103,9 +105,10 @@ def surrogate_config(found: dict[str, Any], owner: str = "Argument `config`") ->
 
 def train_surrogate(
     config: SurrogateConfig, folder: str | os.PathLike[str], *, quiet: bool = False, stop_after: int | None = None,
-    commit: str = "unknown", mesh=None,
+    commit: str = "unknown", mesh: Mesh | None = None,
 ) -> Path | None:  # fmt: skip
     """Train, or go on with a training that `folder` holds; arguments, result and errors are those of `training.train`."""
+    check_share(config.batch, mesh)
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     record = surrogate_record() | {"config": dataclasses.asdict(config) | {"cache": ""}}

@@ -71,7 +71,7 @@ def spread_model(layers: int, materials: tuple[str, str], **options: Any) -> Mod
 
     def model_of(values: Mapping[str, Any]) -> Model:
         x = jnp.stack([jnp.asarray(values[n]) for n in coordinates])
-        energies = jnp.asarray(start, x.dtype) + jnp.asarray(slope, x.dtype) @ x
+        energies = jnp.asarray(start, x.dtype) + jnp.matmul(jnp.asarray(slope, x.dtype), x, precision="highest")
         return inner(
             {n: v for n, v in values.items() if n not in coordinates} | dict(zip(names, energies, strict=True))
         )

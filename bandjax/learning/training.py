@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from bandjax.devices import check_share
 from bandjax.learning.cache import exact_products, open_cache, single_precision
 from bandjax.learning.checkpoints import check_folder, open_manager
 from bandjax.learning.crystal_images import draw_crystals, expose_crystals
@@ -51,6 +52,7 @@ def train(
         OSError: a checkpoint could not be written; the last one is kept.
     """
     family = FAMILIES[config.family]()
+    check_share(config.batch, mesh)
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     record = {
@@ -110,7 +112,7 @@ def _held_out(
 
 def _shape(config: TrainingConfig, family: Family | CrystalFamily) -> Shape:
     sizes = {name: getattr(config, name) for name in ("components", "width", "blocks", "hidden")}
-    plane = PLANE if isinstance(family, CrystalFamily) else dict(family.plane)
+    plane = PLANE if isinstance(family, CrystalFamily) else dict(family.network_sizes)
     return Shape(latent=len(family.names), **sizes, **plane)
 
 
