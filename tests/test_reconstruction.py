@@ -131,6 +131,7 @@ def drawn_surfaces(count, sigma=0.02):
     return 0.3 * K[:, None] + draws.reshape(count, 8, 8)
 
 
+@pytest.mark.slow
 def test_counts_give_the_band_and_its_errors():
     """Twelve surfaces drawn from the prior: RMS below the bound of single spectra, 68 % intervals, transposition."""
     truths = drawn_surfaces(12)
