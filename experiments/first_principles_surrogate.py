@@ -13,7 +13,8 @@ as --data. It fits with and without the held files, writes the weights from all 
 weights that did not see them. "shared" does with the shared files: Si4Ge4 held. "choice" repeats the fit without some of the
 training files for several strengths of the prior: how it was chosen (with fewer files, by an earlier form of this script).
 
-The shipped table, from which the fit starts, has seen Si4Ge4; the other held files are unseen by table and correction.
+The shipped table, from which the fit starts, has seen Si4Ge4: fitted to it, `map_error` and the shift by foreign neighbours of `experiments/refit_dft.py`
+chosen with an eye on it. The other three held files are unseen by table and correction.
 """
 
 import dataclasses
@@ -43,7 +44,9 @@ from experiments.compare_dft import compare  # noqa: E402
 from experiments.first_principles import BULK, MORE, STACKS, STRAINED, UNSEEN, Reference, read_reference  # noqa: E402
 from experiments.refit_dft import Objective, Term, energies, levels_and_maps, minimise, read_targets  # noqa: E402
 
-WIDTHS = {  # eV: prior width of a weight, by name and feature; the more a feature multiplies, the narrower
+# eV, by name and feature; the more a feature multiplies, the narrower. The cost has strength · (weight / WIDTHS)², so that the prior width of a weight
+# is WIDTHS / √strength: 4.5 times what stands here at the strength of the shipped weights.
+WIDTHS = {
     "onsite": 0.3 * np.array([1, 0.5, 0.5, 0.25, 0.25, 0.12, 0.12]),
     "shift": 0.1 * np.array([0.5, 0.25]),
     "bond": 0.3 * np.array([1, 0.5, 0.5, 0.25, 0.25, 0.12, 0.12, 0.06, 0.25, 0.25]),

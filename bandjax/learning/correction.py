@@ -7,7 +7,9 @@ To a model of `pbe_sp3d5s`, with τ = −1/2 for Si and 1/2 for Ge (c − 1/2 fo
     bonds i-j          Σ_c v_c(i, j) S_c(n_ij)
     second neighbours  (d0/d)⁴ Σ_c w_c(i, j, k) S_c(n_ij)          k: the atom between them
 
-S_c are the two-centre angular factors of channel c (shells and symmetry). u, v, w are linear in the learned weights and in features of the
+S_c are the two-centre angular factors of channel c (shells and symmetry). d0 is the length of a bond between the two species (`LENGTH`); for
+second neighbours i, j it is √(8/3) of that, whatever k is: where k is of another species, ε is not zero without strain (0.02 in
+Si-Ge-Si), and the weights of ε and those of k share what k does. u, v, w are linear in the learned weights and in features of the
 two atoms and of what surrounds them (`onsite_features`, …): species, length of the pair, mean species of the neighbours.
 So the corrected H is Hermitian and turns with the crystal; A_i ≥ 0, the sum rule and every derivative of a model stay; weights of
 zero give the table; and what an atom is changes blocks within two bonds of it only.
@@ -15,6 +17,7 @@ zero give the table; and what an atom is changes blocks within two bonds of it o
 
 import dataclasses
 import os
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,13 +44,14 @@ CHANNELS: tuple[Channel, ...] = (
 _TURNED: tuple[Channel, ...] = tuple((b, a, symmetry) for a, b, symmetry in CHANNELS)
 _ONE_SHELL = np.array([a == b for a, b, _ in CHANNELS])
 LENGTH, LENGTH_BY_SPECIES = 2.4008, 0.0984  # Å: d0 of a bond is LENGTH + LENGTH_BY_SPECIES · (mean of both τ)
-SECOND = float(
-    np.sqrt(8 / 3)
-)  # of a bond, in the unstrained crystal; a NumPy scalar would make single precision double
+# d0 of second neighbours over that of a bond of their species, as in the unstrained crystal; a NumPy scalar would make single precision double
+SECOND = float(np.sqrt(8 / 3))
 DECAY = 4.0
 STRAIN = 50.0  # a relative change of length of 2 % is a feature of one
 
-SIZES = {
+_matmul = partial(jnp.matmul, precision="highest")
+
+SIZES = {  # of each array of weights: channels (or shells) by features
     "onsite": (len(CHANNELS), 7),
     "shift": (len(ORBITAL_SHELLS), 2),
     "bond": (len(CHANNELS), 10),
@@ -60,7 +64,7 @@ class Correction:
     """A learned correction.
 
     Attributes:
-        weights: Arrays of `SIZES` in eV, by name; possibly traced.
+        weights: Arrays of `SIZES`, (channel or shell, feature) in eV, by name; possibly traced.
         record: What they were trained on, configuration, commit, scores.
     """
 
@@ -82,16 +86,19 @@ def corrected(model: Model, correction: Correction) -> Model:
     """The model with the learned correction; wherever a model is taken, this one can be.
 
     Args:
-        model: Of `tight_binding(atoms, load_parameters(("Si", "Ge"), "pbe_sp3d5s"))`, with or without spin-orbit and composition.
+        model: Of `tight_binding(atoms, load_parameters(("Si", "Ge"), "pbe_sp3d5s"))`, with or without spin-orbit and composition. The
+            table is known by its name, which `Table.replace` keeps: a table with other values is corrected as if it were the one learned on.
         correction: `load_correction()`, or weights of one's own.
 
     Returns:
         Model whose second neighbours are bonds, too.
 
     Raises:
-        ValueError: the model is of another table (or corrected already), has atoms other than Si and Ge, or has raised or missing bonds.
+        ValueError: the model is of another table (or corrected already), has atoms other than Si and Ge, or has dangling bonds; the
+            weights are not those of `SIZES`.
     """
     _check(model)
+    _check_weights(correction.weights)
     weights = {name: jnp.asarray(w, model.dtype) for name, w in correction.weights.items()}
     tau, bonds = _species_number(model), _bonds(model)
     second = _second_neighbours(bonds)
@@ -103,7 +110,7 @@ def corrected(model: Model, correction: Correction) -> Model:
     values = [
         _both_ways(weights["bond"], *(bond_features(half, tau, around, *ends) for ends in _ends(half))),
         _both_ways(weights["second"], *(second_features(second, tau, *ends) for ends in _ends(second))),
-        jnp.pad(onsite_features(bonds, tau) @ weights["onsite"].T, ((0, 0), (0, len(CHANNELS)))),
+        jnp.pad(_matmul(onsite_features(bonds, tau), weights["onsite"].T), ((0, 0), (0, len(CHANNELS)))),
     ]
     blocks = _blocks(jnp.concatenate([half.vector, second.vector, bonds.vector]), jnp.concatenate(values))
     near, far, own = jnp.split(blocks, np.cumsum([len(half.i), len(second.i)]))
@@ -116,6 +123,7 @@ def corrected(model: Model, correction: Correction) -> Model:
         tuple(stack + added[model.onsite.atoms_of(at)] for at, stack in enumerate(model.onsite.stacks)),
         model.onsite.stack_of,
     )
+    # of no bond of the table's, whatever its kind says: kinds are read only while a model is made
     group = bond_group(0, second.i, second.j, second.shift)
     topology = dataclasses.replace(
         model.topology, groups=(*model.topology.groups, group), table=f"{TABLE}, corrected to first principles"
@@ -164,7 +172,7 @@ def _both_ways(weight: jax.Array, first: jax.Array, turned: jax.Array) -> jax.Ar
     A channel of one shell with itself stands in both halves: what is at both ends counts alike.
     """
     share = jnp.asarray(1 - _ONE_SHELL / 2, weight.dtype)
-    return jnp.concatenate([share * (first @ weight.T), share * (turned @ weight.T)], axis=1)
+    return jnp.concatenate([share * _matmul(features, weight.T) for features in (first, turned)], axis=1)
 
 
 def _ends(pairs: Pairs) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
@@ -183,7 +191,7 @@ def _shifts(second: Pairs, tau: jax.Array, weight: jax.Array) -> jax.Array:
     """Shifts of whole shells by foreign second neighbours, (atom, orbital, orbital)."""
     (i, j), _ = _ends(second)
     foreign = _sum_over(jnp.concatenate([tau[j] - tau[i], tau[i] - tau[j]]), np.concatenate([i, j]), len(tau))
-    by_shell = foreign[:, None] * (jnp.stack([jnp.ones_like(tau), 2 * tau], axis=1) @ weight.T)
+    by_shell = foreign[:, None] * _matmul(jnp.stack([jnp.ones_like(tau), 2 * tau], axis=1), weight.T)
     shell = [at for at, name in enumerate(ORBITAL_SHELLS) for _ in SHELLS[name]]
     return by_shell[:, np.array(shell), None] * jnp.eye(len(shell), dtype=weight.dtype)
 
@@ -237,6 +245,16 @@ def _check(model: Model) -> None:
             f"Argument `model` must give every atom four neighbours (the correction knows no surfaces), but atom {few[0]} "
             f"has {count[few[0]]}."
         )
+
+
+def _check_weights(weights: dict[str, jax.Array]) -> None:
+    if set(weights) != set(SIZES):
+        raise ValueError(f"Argument `correction` must hold weights {', '.join(SIZES)}, but holds {', '.join(weights)}.")
+    for name, size in SIZES.items():
+        if jnp.shape(weights[name]) != size:
+            raise ValueError(
+                f"Argument `correction` must hold {name!r} of shape {size}, but holds {jnp.shape(weights[name])}."
+            )
 
 
 # Files.
