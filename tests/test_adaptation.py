@@ -20,8 +20,8 @@ from bandjax.learning.images import expose, mean_counts
 from bandjax.learning.objective import finish
 from bandjax.learning.pseudo_labels import NARROWEST, Explained, Labelled, explained, labels_of, priors_of, widened
 from bandjax.learning.refinement import Refinement
-from bandjax.learning.reverse import Seen, Shape
-from bandjax.learning.weights import load_reverse, make_network, save_reverse, weights_of
+from bandjax.learning.reverse import FEATURES, Seen, Shape
+from bandjax.learning.weights import Reverse, load_reverse, make_network, save_reverse, weights_of
 from tests.test_learning import made_up
 
 SMALL = Shape(latent=13, rows=6, columns=10, width=8, blocks=1, hidden=8, components=2)
@@ -36,10 +36,11 @@ def a_map(counts) -> xr.DataArray:
 
 @pytest.fixture(scope="module")
 def reverse():
-    """A network that was not trained."""
+    """A network that was not trained, with made-up statistics of its features."""
     with single_precision():
-        images = expose(FAMILY, jax.random.key(1), made_up(8))
-        return finish(FAMILY, make_network(SMALL), images, {"config": {}})
+        return Reverse(
+            FAMILY, make_network(SMALL), np.zeros(FEATURES), np.eye(FEATURES), np.linspace(0, 20, 201), {"config": {}}
+        )
 
 
 def test_a_family_takes_other_priors():
@@ -65,6 +66,7 @@ def test_priors_that_are_refused(priors, sentence):
         FAMILY.with_priors(priors)
 
 
+@pytest.mark.slow
 def test_an_adapted_network_travels_with_its_priors(reverse, tmp_path):
     family = FAMILY.with_priors({"eta": (0.2, 0.03), "inner_potential": (13.7, 0.4)})
     priors = {"eta": (0.2, 0.03), "inner_potential": (13.7, 0.4)}
