@@ -17,6 +17,7 @@ the file that the family "buried_sige_tables" reads (`--out FOLDER` gets tables.
 import dataclasses
 import json
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -88,29 +89,27 @@ def _held(found: dict) -> bool:
 
 def _top(config: Config, energies: dict[str, float]) -> float:
     """Valence-band top of silicon on the scale of these energies, eV."""
-    table = bj.load_parameters("Si", config.fitted_by)
-    own = table.replace(**{n.split(".")[1]: v for n, v in energies.items() if n.startswith("Si.")})
-    return float(
-        bj.bands(bj.tight_binding(bj.zincblende("Si", a=SILICON), own, spin_orbit=False), np.zeros((1, 3)))[0, 3]
-    )
+    of_silicon = {n: v for n, v in energies.items() if n.startswith("Si.")}
+    return float(_at_gamma("Si", list(of_silicon), config)(list(of_silicon.values()))[3])
 
 
 def _without_shift(element: str, found: dict[str, float], root: np.ndarray, config: Config) -> np.ndarray:
     """The root without what moves the valence-band top at Γ: the on-site energies go back by as much, to first order."""
-    slope = np.asarray(jax.grad(_top_of(element, list(found), config))(jnp.array(list(found.values()))))
+    levels = _at_gamma(element, list(found), config)
+    slope = np.asarray(jax.grad(lambda x: levels(x)[1:4].mean())(jnp.array(list(found.values()))))
     return root - np.outer([".E_" in n for n in found], slope @ root)
 
 
-def _top_of(element: str, names: list[str], config: Config):
-    """Energies by name -> valence-band top at Γ on the table's own scale, eV."""
+def _at_gamma(element: str, names: list[str], config: Config):
+    """Energies in the order of their names -> levels at Γ on the table's own scale, eV, (level,)."""
     table = bj.load_parameters(element, config.fitted_by)
     crystal, own = bj.zincblende(element, a=SILICON), [n.split(".")[1] for n in names]
 
-    def top(x: jax.Array) -> jax.Array:
+    def levels(x: Any) -> jax.Array:
         model = bj.tight_binding(crystal, table.replace(**dict(zip(own, x, strict=True))), spin_orbit=False)
-        return bj.bands(model, np.zeros((1, 3)))[0, 1:4].mean()
+        return bj.bands(model, np.zeros((1, 3)))[0]
 
-    return top
+    return levels
 
 
 def _rms(element: str, names: list[str], draws: np.ndarray, config: Config, protocol: Foreign) -> dict:
@@ -121,8 +120,8 @@ def _rms(element: str, names: list[str], draws: np.ndarray, config: Config, prot
     bands = jax.jit(lambda x: bulk_bands(element, table.replace(**dict(zip(own, x, strict=True))), SILICON, AROUND))
     off = np.stack([np.asarray(bands(jnp.asarray(x)))[:, :4] for x in draws]) - theirs
     each = np.sqrt((off[:, theirs > protocol.lowest] ** 2).mean(axis=1))
-    top = jax.jit(_top_of(element, names, config))
-    tops = np.array([float(top(jnp.asarray(x))) for x in draws])
+    levels = jax.jit(_at_gamma(element, names, config))
+    tops = np.array([float(levels(jnp.asarray(x))[1:4].mean()) for x in draws])
     spread = draws.std(axis=0) / np.maximum(np.abs(draws.mean(axis=0)), 1e-3)
     return {
         "rms": float(np.sqrt((each**2).mean())),

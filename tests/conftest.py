@@ -18,3 +18,11 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the measured maps: no folder {folder} (set BANDJAX_SHARED)")
     return folder
+
+
+@pytest.fixture
+def dft(shared, monkeypatch):
+    """The folder of first-principles files, made known to the experiments."""
+    if not (shared / "data" / "dft").is_dir():
+        pytest.skip(f"needs the first-principles files: no folder {shared / 'data' / 'dft'}")
+    monkeypatch.setenv("BANDJAX_SHARED", str(shared))

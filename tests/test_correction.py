@@ -220,14 +220,6 @@ def test_files_of_first_principles_that_are_missing_are_named(tmp_path, monkeypa
         read_reference("none", data=str(tmp_path / "more"))
 
 
-@pytest.fixture
-def dft(shared, monkeypatch):
-    """The folder of first-principles files, made known to the experiments."""
-    if not (shared / "data" / "dft").is_dir():
-        pytest.skip(f"needs the first-principles files: no folder {shared / 'data' / 'dft'}")
-    monkeypatch.setenv("BANDJAX_SHARED", str(shared))
-
-
 @pytest.mark.slow
 def test_a_stack_that_the_fit_has_not_seen_scores_as_claimed(dft):
     """A minute: the shared files without Si4Ge4, few wave vectors and steps; the claim of the experiment."""

@@ -17,14 +17,6 @@ SIGE = ("Si", "Ge")
 SP3S = 300.0  # meV; 200 is out of reach: nearest-neighbour sp3s* reaches 208 for bulk Si, and that only without a gap
 
 
-@pytest.fixture
-def dft(shared, monkeypatch):
-    """The folder of first-principles files, made known to the experiments."""
-    if not (shared / "data" / "dft").is_dir():
-        pytest.skip(f"needs the first-principles files: no folder {shared / 'data' / 'dft'}")
-    monkeypatch.setenv("BANDJAX_SHARED", str(shared))
-
-
 def refit_of(name):
     """What the table's file says of its refit."""
     text = resources.files("bandjax.materials").joinpath("data", f"{name}.json").read_text(encoding="utf-8")

@@ -43,13 +43,12 @@ from bandjax.learning.crystals import (
     CrystalFamily,
 )
 from bandjax.learning.family import draw_values, instrument_of
-from bandjax.learning.images import Clean, Images, kept
+from bandjax.learning.images import Clean, Images, energy_padding, kept
 from bandjax.learning.noise import poisson
 from bandjax.photoemission.instrument import half_width
 from bandjax.photoemission.kinematics import laboratory_rotation
 from bandjax.photoemission.matrix_elements import mirror_parities
 from bandjax.photoemission.pixels import band_shift, central_kz, laboratory_model
-from bandjax.photoemission.plan import REACH
 from bandjax.photoemission.resolution import gaussian_matrix
 from bandjax.spectrum.lorentzians import lorentzian
 from bandjax.units import BOLTZMANN, FWHM_PER_SIGMA
@@ -114,7 +113,7 @@ def crystal_signal(
     parities = mirror_parities(lab.topology.orbitals)
     across = laboratory_rotation(instrument.surface, instrument.slit)[1]
     even_odd = jnp.asarray(parities, values.dtype)
-    padding = int(np.ceil(REACH * family.ranges.fwhm_energy[1] / FWHM_PER_SIGMA / family.ranges.energy_step[0]))
+    padding = energy_padding(family)
     step = energy[1] - energy[0]
     padded = energy[0] + step * jnp.arange(-padding, energy.size + padding, dtype=energy.dtype)
     q = band_shift(instrument, photon_energy)
