@@ -175,7 +175,7 @@ def run(config: Config, out: Path) -> dict:
 
 
 def with_tight_binding(config: Config, volume: xr.DataArray, first: bj.Reconstruction, truth: xr.DataArray) -> dict:
-    """t and E₀ fitted to surfaces without a Hamiltonian, then the same map with those bands as prior."""
+    """t and E₀ fitted to surfaces without a Hamiltonian, then the same map with those bands as prior, whose t stays free."""
     k = [truth[n].values for n in ("kx", "ky")]
     grid = np.stack([*np.meshgrid(*k, indexing="ij"), np.zeros((k[0].size, k[1].size))], axis=-1)
     unit = model_bands((1.0, 0.0), grid)
@@ -185,10 +185,13 @@ def with_tight_binding(config: Config, volume: xr.DataArray, first: bj.Reconstru
     energy, error = first.energy.values[clear], first.error.values[clear]
     fit = least_squares(lambda p: (p[1] + p[0] * unit[clear] - energy) / error, [config.start, 0.0])
     bands = truth.copy(data=model_bands(tuple(fit.x), grid))
-    found = bj.reconstruct_bands(volume, bands, prior=bands)
+    found = bj.reconstruct_bands(volume, bands, prior=bands, prior_modes=[truth.copy(data=unit)])
     assert found.error is not None
-    told = {"t": fit.x[0], "offset": fit.x[1], "sigma_curvature": found.dataset.attrs["sigma_curvature"]}
-    told["rms_of_the_fitted_model"] = rms(bands.values, truth.values)
+    told = {
+        "t_fitted_to_surfaces": fit.x[0], "t": fit.x[0] + float(found.dataset["prior_amplitude"][0]), "t_true": 1.0,
+        "t_error": float(np.sqrt(found.dataset["prior_amplitude_covariance"].values[0, 0])),
+        "sigma_curvature": found.dataset.attrs["sigma_curvature"], "rms_of_the_fitted_model": rms(bands.values, truth.values),
+    }  # fmt: skip
     return scores(config, found.energy.values, truth.values, found.error.values) | told
 
 
