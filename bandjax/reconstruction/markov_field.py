@@ -202,7 +202,10 @@ def _published(
         halves = (volume._replace(counts=part) for part in (train, held))
         scan = scan_sigma_pair(*halves, lambda v: preprocess(v, steps)[0], start, FIRST_SIGMA_PAIR, anneal=stages)
         sigma_pair, by = scan.best, "held-out counts"
-        attributes |= {"scan_sigma_pair": scan.values.tolist(), "scan_held_out_log_likelihood": scan.scores.tolist()}
+        attributes |= {
+            "scan_sigma_pair": scan.values.tolist(),
+            "scan_held_out_mean_square_eV2": (-scan.scores).tolist(),
+        }
         if scan.at_end:
             report.append(f"sigma_pair = {sigma_pair:.3g} eV lies at the end of what was tried.")
     prepared, done = preprocess(volume, steps)
