@@ -179,7 +179,10 @@ def test_holes_are_filled_with_larger_errors():
     assert error[hole].min() > 1.5 * np.median(error[~hole])
     assert np.all(off < 4 * error)
     mask = ~hole
-    masked = by_counts(volume(truth, 100.0, 1), truth + 0.1, fill_missing=True, mask=mask, sigma_curvature=0.05)
+    masked = by_counts(
+        volume(truth, 100.0, 1), truth + 0.1, fill_missing=True, mask=mask, sigma_curvature=0.05, draws=3
+    )
+    assert masked.dataset["band_draws"].dims == ("draw", "band", "kx", "ky")
     np.testing.assert_allclose(masked.energy.values, found.energy.values, atol=1e-9)  # a mask is a hole
 
 
@@ -220,6 +223,11 @@ def test_drawn_variances():
     np.testing.assert_allclose(
         (drawn.noise / (drawn.noise + drawn.smoothing)).ravel(), share, atol=0.25
     )  # 4 σ at a share of one half
+    off = errors.deviations(term, prior, d, 64)
+    spread = off.std(axis=0) / np.sqrt(exact.noise + errors.SMOOTHING * exact.smoothing)
+    assert off.shape == (64, 2, 6, 5) and spread.mean() == pytest.approx(
+        1, abs=0.06
+    )  # 60 of them, each to 9 %, correlated
 
 
 def test_free_amplitudes_of_the_prior_are_a_joint_gaussian():
@@ -349,6 +357,9 @@ REFUSED = {
     "modes of no prior": (lambda: reconstruct_bands(FLAT, START, prior_modes=[START]), "`prior_modes` needs `prior`"),
     "modes with other bands": (
         lambda: reconstruct_bands(FLAT, START, prior=START, prior_modes=[np.repeat(START, 2, 0)]), "`prior_modes` must have the 1 bands.*has 2"
+    ),
+    "draws of the other posterior": (
+        lambda: reconstruct_bands(FLAT, START, posterior="published", draws=3), '`draws` belongs to posterior="counts"'
     ),
     "width of no prior": (lambda: reconstruct_bands(FLAT, START, sigma_prior=0.1), "`sigma_prior` needs `prior`"),
     "prior of the other posterior": (

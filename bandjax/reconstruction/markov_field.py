@@ -62,7 +62,7 @@ def reconstruct_bands(
     offset: float = 0.0, momentum_scale: float = 1.0, aligned: bool = False,
     preprocessing: Preprocessing | None = None, anneal: Sequence[float] | None = None,
     mask: np.ndarray | xr.DataArray | None = None, fill_missing: bool = False, noise_scale: float | str = 1.0,
-    freedom: float | None = 2.0, errors: bool = True, seed: int = 0,
+    freedom: float | None = 2.0, errors: bool = True, draws: int = 0, seed: int = 0,
 ) -> Reconstruction:  # fmt: skip
     """Reconstruct the bands of a map.
 
@@ -91,6 +91,8 @@ def reconstruct_bands(
             it from the finest structure (camera or averaged data).
         freedom: ν of Student's t of the second differences of a neighbourhood; None: Gaussian ("counts").
         errors: Whether to compute standard errors.
+        draws: How many draws of the surfaces to keep as `band_draws` ("counts"): errors of whatever is computed from surfaces, such as
+            `band_extrema`, with the correlation between pixels in them.
         seed: Of held-out counts and drawn errors.
 
     Returns:
@@ -104,17 +106,8 @@ def reconstruct_bands(
     """
     checks.one_of("posterior", posterior, ("counts", "published"))
     _check(
-        posterior,
-        sigma_pair,
-        sigma_curvature,
-        prior,
-        sigma_prior,
-        prior_modes,
-        line,
-        background,
-        momentum_scale,
-        freedom,
-    )
+        posterior, sigma_pair, sigma_curvature, prior, sigma_prior, prior_modes, line, background, momentum_scale, freedom, draws
+    )  # fmt: skip
     volume = volume_of(data, mask=mask)
     seen = check_columns(volume, filled=fill_missing or prior is not None)
     start = surfaces_on(initial, volume)
@@ -151,18 +144,24 @@ def reconstruct_bands(
         sigma_curvature=sigma_curvature, freedom=freedom, sigma_pair=sigma_pair, sigma_prior=sigma_prior, background=background,
         line=line, anneal=anneal, seed=seed,
     )  # fmt: skip
-    return _counting(volume, start, prior, prior_modes or (), fermi_edge, scale, options, errors, attributes, report)
+    return _counting(
+        volume, start, prior, prior_modes or (), fermi_edge, scale, options, errors, draws, attributes, report
+    )
 
 
 def _check(
     posterior: str, sigma_pair: float | None, sigma_curvature: float | None, prior: Bands | None, sigma_prior: float | None,
     prior_modes: Sequence[Bands] | None, line: tuple[float, float] | None, background: int, momentum_scale: float,
-    freedom: float | None,
+    freedom: float | None, draws: int,
 ) -> None:  # fmt: skip
     if prior_modes is not None and prior is None:
         raise ValueError(
             "Argument `prior_modes` needs `prior`, the surfaces to which they are added, but there are none."
         )
+    if draws and posterior == "published":
+        raise ValueError('Argument `draws` belongs to posterior="counts", but `posterior` is "published".')
+    if draws < 0:
+        raise ValueError(f"Argument `draws` must be ≥ 0, but is {draws}.")
     widths = {"sigma_pair": sigma_pair, "sigma_curvature": sigma_curvature, "sigma_prior": sigma_prior}
     for name, value in {**widths, "momentum_scale": momentum_scale, "freedom": freedom}.items():
         if value is not None:
@@ -219,7 +218,8 @@ def _published(
 
 def _counting(
     volume: Volume, start: np.ndarray, prior: Bands | None, prior_modes: Sequence[Bands],
-    fermi_edge: xr.DataArray | np.ndarray | None, scale: float, options: Options, errors: bool, attributes: dict[str, Any], report: list[str],
+    fermi_edge: xr.DataArray | np.ndarray | None, scale: float, options: Options, errors: bool, draws: int,
+    attributes: dict[str, Any], report: list[str],
 ) -> Reconstruction:  # fmt: skip
     mean = None if prior is None else surfaces_on(prior, volume, "prior")
     if mean is not None and len(mean) != len(start):
@@ -234,7 +234,7 @@ def _counting(
         counts = counts / scale
         counts = np.round(counts) if options.sigma_curvature is None else counts
     found = counting_posterior(
-        counts, volume.energy, start, options, prior=mean, modes=modes, factor=factor, errors=errors
+        counts, volume.energy, start, options, prior=mean, modes=modes, factor=factor, errors=errors, draws=draws
     )
     attributes |= settings(options, found) | {
         "error_method": found.error_method, "converged": int(found.converged), "prior": "plane" if mean is None else "surfaces",
@@ -251,6 +251,9 @@ def _counting(
     if modes is not None:
         out.dataset["prior_amplitude"] = ("mode", found.amplitude)
         out.dataset["prior_amplitude_covariance"] = (("mode", "mode_"), found.amplitude_covariance)
+    if draws:
+        each = [volume.surfaces(d, "band_draws", units="eV") for d in found.draws]
+        out.dataset["band_draws"] = xr.concat(each, "draw")
     return out
 
 
