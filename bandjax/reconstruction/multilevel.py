@@ -17,6 +17,7 @@ import numpy as np
 
 LEAST = 6  # points along an axis below which it is not halved again
 LEVELS = 6
+CHUNK = 128  # pixels
 
 
 def preconditioner(block: jax.Array, diagonals: Sequence[jax.Array]) -> Callable[[jax.Array], jax.Array]:
@@ -30,12 +31,11 @@ def preconditioner(block: jax.Array, diagonals: Sequence[jax.Array]) -> Callable
     sizes = grids(block.shape[-2:])
     inverses = [inverse(block + as_blocks(sum(diagonals)))]
     for level, size in enumerate(sizes[1:], 1):
-        total, energies = _energies(sizes, level)
-        block = restrict(block, size)
-        diagonals = [restrict(d, size) for d in diagonals]
-        # Σ of a spline's values is spread over as many pixels: `restrict` of a uniform field gives `total` times it
-        here = as_blocks(sum(d * (e / total) for d, e in zip(diagonals, energies, strict=True)))
-        inverses.append(inverse(block * (energies[0] / total) + here))
+        energies = _energies(sizes, level)
+        block = _pooled(block, size)
+        diagonals = [_pooled(d, size) for d in diagonals]
+        here = as_blocks(sum(d * e for d, e in zip(diagonals, energies, strict=True)))
+        inverses.append(inverse(block * energies[0] + here))
 
     def apply(right: jax.Array) -> jax.Array:
         parts = [right]
@@ -49,8 +49,20 @@ def preconditioner(block: jax.Array, diagonals: Sequence[jax.Array]) -> Callable
     return apply
 
 
-def _energies(sizes: list[tuple[int, ...]], level: int) -> tuple[float, list[float]]:
-    """Σ of a spline of a level over the pixels, and its Σ d², Σ (δd)², Σ (δ²d)², over those of a single pixel."""
+def _pooled(values: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Means of the pixels about each of a coarser grid's, (…, nx, ny) to (…, mx, my)."""
+    for axis, m in zip((-2, -1), shape, strict=True):
+        n = values.shape[axis]
+        if n != m:  # 2m − 2 or 2m − 1 pixels
+            widths = [(0, 0)] * values.ndim
+            widths[axis] = (1, 2 * m - 1 - n)
+            pairs = jnp.moveaxis(jnp.pad(values, widths, mode="edge"), axis, -1)
+            values = jnp.moveaxis(0.5 * (pairs[..., ::2] + pairs[..., 1::2]), -1, axis)
+    return values
+
+
+def _energies(sizes: list[tuple[int, ...]], level: int) -> list[float]:
+    """Σ d², Σ (δd)² and Σ (δ²d)² of a spline of a level, over those of a single pixel."""
     own, single = [], []
     for axis, n in enumerate(sizes[0]):
         halved = sum(a[axis] != b[axis] for a, b in itertools.pairwise(sizes[: level + 1]))
@@ -59,10 +71,10 @@ def _energies(sizes: list[tuple[int, ...]], level: int) -> tuple[float, list[flo
             wide = np.zeros(2 * spline.size - 1)
             wide[::2] = spline
             spline = np.convolve(wide, np.array([1, 4, 6, 4, 1]) / 8)
-        own.append((spline.sum(), *_squares(spline, n)))
-        single.append((1.0, *_squares(np.ones(1), n)))
-    (total, *found), (_, *reference) = (_combined(*parts) for parts in (own, single))
-    return total, [a / b if b else 0.0 for a, b in zip(found, reference, strict=True)]
+        own.append(_squares(spline, n))
+        single.append(_squares(np.ones(1), n))
+    found, reference = (_combined(*parts) for parts in (own, single))
+    return [a / b if b else 0.0 for a, b in zip(found, reference, strict=True)]
 
 
 def _squares(values: np.ndarray, points: int) -> list[float]:
@@ -70,8 +82,8 @@ def _squares(values: np.ndarray, points: int) -> list[float]:
     return [float(np.sum(np.diff(padded, order) ** 2)) * (points > order) for order in range(3)]
 
 
-def _combined(x: tuple[float, ...], y: tuple[float, ...]) -> tuple[float, ...]:
-    return x[0] * y[0], x[1] * y[1], x[2] * y[1] + x[1] * y[2], x[3] * y[1] + x[1] * y[3] + 2 * x[2] * y[2]
+def _combined(x: list[float], y: list[float]) -> tuple[float, ...]:
+    return x[0] * y[0], x[1] * y[0] + x[0] * y[1], x[2] * y[0] + x[0] * y[2] + 2 * x[1] * y[1]
 
 
 def grids(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -119,11 +131,19 @@ def as_blocks(d: jax.Array) -> jax.Array:
 
 
 def inverse(block: jax.Array) -> jax.Array:
-    """Inverse of positive definite local matrices: Gauss-Jordan of all pixels at once, one component after the other."""
+    """Inverse of positive definite local matrices: Gauss-Jordan, as many pixels at once as fit a processor's cache."""
+    size, pixels = block.shape[0], block.shape[2] * block.shape[3]
+    if size == 1:
+        return 1 / block
+    chunks = -(-pixels // CHUNK)
+    flat = jnp.pad(block.reshape(size, size, pixels), ((0, 0), (0, 0), (0, chunks * CHUNK - pixels)), mode="edge")
 
     def eliminate(i: jax.Array, a: jax.Array) -> jax.Array:
-        row, column = a[i] / a[i, i], a[:, i].at[i].set(0.0)
+        own = jnp.arange(size)[:, None, None] == i
+        row, column = a[i] / a[i, i], jnp.where(own[:, 0], 0.0, a[:, i])
         row = row.at[i].set(1 / a[i, i])
-        return a.at[:, i].set(0.0).at[i].set(row) - column[:, None] * row[None]
+        return jnp.where(own, row[None], jnp.where(own[:, 0], 0.0, a) - column[:, None] * row[None])
 
-    return 1 / block if block.shape[0] == 1 else jax.lax.fori_loop(0, block.shape[0], eliminate, block)
+    parts = jnp.moveaxis(flat.reshape(size, size, chunks, CHUNK), 2, 0)
+    found = jax.lax.map(lambda part: jax.lax.fori_loop(0, size, eliminate, part), parts)
+    return jnp.moveaxis(found, 0, 2).reshape(size, size, -1)[..., :pixels].reshape(block.shape)
