@@ -46,7 +46,7 @@ class Options(NamedTuple):
         sigma_pair: Width of the prior of neighbours, eV; None: none.
         sigma_prior: Width of the prior about `prior`, point by point, eV; None: none.
         sigma_height: Width of the prior of neighbours of log heights and log background.
-        background: Shapes of the background: 1, a constant; 2, and a straight line.
+        background: Values of the background along the energy, linear in between; 1: a constant.
         line: (sigma, eta) in eV, fixed; None: fitted.
         anneal: Extra Gaussian widths of the line in eV, descending; None: from the window.
         seed: Of thinning and of the draws for errors.
