@@ -98,8 +98,8 @@ def bilayer(config: Config, out: Path) -> dict:
     resampled = [
         np.concatenate([blocks[i] for i in rng.integers(0, len(blocks), len(blocks))]) for _ in range(config.bootstraps)
     ]
-    fits = [least_squares(residual, [6.0, 0.35, 0.15, 0.0], args=(kept,)).x for kept in (every, *resampled)]
-    values, spread = fits[0], np.std(fits[1:], axis=0, ddof=1)
+    values = least_squares(residual, [6.0, 0.35, 0.15, 0.0], args=(every,)).x
+    spread = np.std([least_squares(residual, values, args=(kept,)).x for kept in resampled], axis=0, ddof=1)
     off = residual(values, every)
     names = ("hbar_v", "gamma1", "dirac", "centre")
     told = {n: {"value": v, "error": s} for n, v, s in zip(names, values, spread, strict=True)}
