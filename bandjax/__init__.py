@@ -33,7 +33,7 @@ from bandjax.inference import (
 from bandjax.io import read
 from bandjax.materials import Table, list_parameters, load_parameters, load_table
 from bandjax.photoemission import Instrument, arpes_image, plan_image
-from bandjax.reconstruction import Preprocessing, Reconstruction, reconstruct_bands
+from bandjax.reconstruction import Preprocessing, Reconstruction, compress_bands, expand_bands, reconstruct_bands
 from bandjax.results import read_result, result_dataset, write_result
 from bandjax.spectrum import (
     bands,
@@ -133,6 +133,7 @@ __all__ = [
     "buried_layer",
     "buried_sige",
     "chebyshev_expansion",
+    "compress_bands",
     "corrected",
     "crystal_problem",
     "cubic_lattice",
@@ -143,6 +144,7 @@ __all__ = [
     "effective_masses",
     "environment",
     "erf_profile",
+    "expand_bands",
     "exponential_potential",
     "expose_crystals",
     "find_sites",
