@@ -39,6 +39,8 @@ from bandjax.reconstruction import (
     Reconstruction,
     band_distance,
     band_extrema,
+    compress_bands,
+    expand_bands,
     reconstruct_bands,
 )
 from bandjax.results import read_result, result_dataset, write_result
@@ -143,6 +145,7 @@ __all__ = [
     "buried_layer",
     "buried_sige",
     "chebyshev_expansion",
+    "compress_bands",
     "corrected",
     "crystal_problem",
     "cubic_lattice",
@@ -153,6 +156,7 @@ __all__ = [
     "effective_masses",
     "environment",
     "erf_profile",
+    "expand_bands",
     "exponential_potential",
     "expose_crystals",
     "find_sites",

@@ -29,6 +29,7 @@ WIDTH_FACTOR, WIDTH_TRIALS = (
     2.0,
     8,
 )  # of the prior of second differences, between what is tried and at most how many are
+SCANNED = 80_000  # energies, bands × pixels, that choose the smoothness
 POINT_SIGMA = 2.0  # of the logarithm of a height about that of the whole map: keeps dark pixels finite
 LINE_STEPS, LINE_TOLERANCE = 8, 0.01
 MODE_STEPS, MODE_TOLERANCE = (
@@ -135,14 +136,17 @@ def counting_posterior(
         typical = _typical_curvature(x[:bands] - mean[:bands], bands, 1)
     scan = None
     if given is None:
-        halves = [_data(part, energy, factor, options, binning) for part in thinned(intensity, options.seed)]
-        scan, x = _scan(halves, line, x, mean, longest, options, bands, typical)
+        part = _window(start.shape[1:], bands)
+        halves = [_data(half[part], energy, factor, options, binning) for half in thinned(intensity, options.seed)]
+        scan, found = _scan(halves, line, x[:, *part], mean[:, *part], longest, options, bands, typical)
+        x = x.at[:, *part].set(found)
         given = scan.best
 
     # 4. everything
     prior_end = _prior(options, bands, given)
     x = _gradually(kept, line, x, mean, longest, options, bands, given).x
-    line, _ = _better(kept, line, x, options)
+    if options.line is None:
+        line, _ = counting.better_line(kept, line, x, jax.jit(counting.data_term)(kept, line, x))
     end = counting.descend(kept, line, prior_end, mean, x, longest, steps=40, tolerance=0.05)
     x, free = end.x, None
     if len(modes):
@@ -221,7 +225,6 @@ def _coarse_to_fine(
             x = counting.descend(
                 data, line, rough, _mean(here, x), x, _longest(energy, bands, x), steps=8, tolerance=1.0
             ).x
-            line = _better(data, line, x, options)[0]
         typical = _typical_curvature(x[:bands] - zero[:, pick[0], pick[1]], bands, stride)
         x = _refined(x.at[:bands].add(-here), shape, strides, pick).at[:bands].add(start)
     assert line is not None
@@ -258,14 +261,6 @@ def _coarse(
     return own, counting.descend(data, own, rough, mean, x, longest, steps=20, tolerance=0.5).x
 
 
-def _better(data: Counts, line: Line, x: jax.Array, options: Options) -> tuple[Line, float]:
-    """The line once more, unless it was given, and its relative change."""
-    if options.line is not None:
-        return line, 0.0
-    found, change = counting.better_line(data, line, x, jax.jit(counting.data_term)(data, line, x))
-    return found, float(change)
-
-
 def _rough(options: Options, bands: int, stride: int) -> fields.Smoothness:
     """Prior on a coarser grid: of the way from the start."""
     return _prior(options, bands, (options.sigma_curvature or ROUGH) * stride**2, stride=stride, robust=False)
@@ -285,6 +280,20 @@ def _strides(shape: tuple[int, int]) -> list[tuple[int, int]]:
 
 def _picked(shape: tuple[int, int], strides: tuple[int, int]) -> tuple[slice, slice]:
     return tuple(slice(min(s // 2, n - 1), None, s) for s, n in zip(strides, shape, strict=True))
+
+
+def _window(shape: tuple[int, int], bands: int) -> tuple[slice, slice]:
+    """All pixels, or the middle of a large map, of the shape of one of its coarser grids: what was compiled for that serves again."""
+    sizes = [
+        shape,
+        *(
+            tuple(len(range(*p.indices(n))) for p, n in zip(_picked(shape, s), shape, strict=True))
+            for s in reversed(_strides(shape))
+        ),
+    ]
+    chosen = next((s for s in sizes if bands * s[0] * s[1] <= SCANNED), sizes[-1])
+    first, second = (slice((n - m) // 2, (n - m) // 2 + m) for n, m in zip(shape, chosen, strict=True))
+    return first, second
 
 
 def _scan(
