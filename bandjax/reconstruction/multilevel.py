@@ -8,6 +8,7 @@ wants) and D_l about the local matrices of P_lᵀ H P_l. The number of steps the
 Source: multilevel diagonal scaling, after Bramble, Pasciak, Xu, Math. Comp. 55, 1 (1990).
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -65,7 +66,7 @@ def _energies(sizes: list[tuple[int, ...]], level: int) -> list[float]:
     """Σ d², Σ (δd)² and Σ (δ²d)² of a spline of a level, over those of a single pixel."""
     own, single = [], []
     for axis, n in enumerate(sizes[0]):
-        halved = sum(a[axis] != b[axis] for a, b in zip(sizes[:level], sizes[1 : level + 1], strict=True))
+        halved = sum(a[axis] != b[axis] for a, b in itertools.pairwise(sizes[: level + 1]))
         spline = np.ones(1)
         for _ in range(halved):
             wide = np.zeros(2 * spline.size - 1)
