@@ -198,7 +198,10 @@ def _parser() -> argparse.ArgumentParser:
         "--line", type=float, nargs=2, metavar=("SIGMA", "ETA"), help="widths of the line in eV (default: fitted)"
     )
     one.add_argument(
-        "--noise-scale", default="1", metavar="X", help="variance over mean of a value; `measure` for camera data"
+        "--noise-scale",
+        default="1",
+        metavar="X",
+        help="variance over mean of a value; a number, `measure` (finest structure) or `residual`",
     )
     one.add_argument(
         "--rotational", type=int, default=0, metavar="N", help="symmetrise by an N-fold axis about the found centre"

@@ -19,6 +19,7 @@ from bandjax.photoemission import QUANTITIES, Instrument
 from bandjax.reconstruction import Preprocessing, Reconstruction, reconstruct_bands
 from bandjax.results import provenance_of
 
+MERGED = 0.1  # eV, root mean square: bands of a model that are nearer are one line of a map
 INSIDE = 0.5  # part of a model's band that must lie in the energy window for the band to be asked for
 
 
@@ -30,7 +31,9 @@ def run_reconstruction(options: argparse.Namespace) -> Any:
     if bool(options.initial) == bool(options.model):
         raise ValueError("One of `--initial` (a file of surfaces) and `--model` (a configuration) must be given.")
     if options.prior == "model" and not options.model:
-        raise ValueError("Argument `--prior model` needs `--model`.")
+        raise ValueError("Argument `--prior model` must come with `--model`, but there is none.")
+    if options.bands is not None and (options.bands < 1 or not options.model):
+        raise ValueError(f"Argument `--bands` must be a number ≥ 1 of bands of `--model`, but is {options.bands}.")
     data = read(options.map)
     if options.energy:
         low, high = options.energy
@@ -46,7 +49,7 @@ def run_reconstruction(options: argparse.Namespace) -> Any:
     )
     found = reconstruct_bands(
         data, initial, posterior=options.posterior, sigma_pair=options.sigma_pair, sigma_curvature=options.sigma_curvature,
-        prior=prior, background=options.background, offset=options.offset, momentum_scale=options.momentum_scale,
+        prior=prior, line=options.line, background=options.background, offset=options.offset, momentum_scale=options.momentum_scale,
         aligned=options.align, preprocessing=steps if steps != Preprocessing() else None, fill_missing=options.fill_missing,
         noise_scale=options.noise_scale if options.noise_scale in ("measure", "residual") else float(options.noise_scale), seed=options.seed,
     )  # fmt: skip
@@ -76,7 +79,7 @@ def model_bands(config_file: str, data: xr.DataArray, asked: int | None) -> xr.D
     Args:
         config_file: TOML, see `read_config`; its starting values are taken.
         data: The map, over kx or kx and ky.
-        asked: How many bands are wanted; None: those in the window.
+        asked: How many bands are wanted, ≥ 1; None: those in the window. Spin pairs count once.
 
     Raises:
         ValueError: The map has other axes, or fewer bands than asked lie in the window.
@@ -93,11 +96,9 @@ def model_bands(config_file: str, data: xr.DataArray, asked: int | None) -> xr.D
     instrument = found if isinstance(found, Instrument) else next(iter(found.values()))
     instrument = instrument.replace(**{n: v for n, v in values.items() if n in QUANTITIES})
     kx = data["kx"].values
-    rows = data["ky"].values if "ky" in lateral else np.zeros(1)
-    origin = np.asarray(instrument.origin, float)
-    energy = np.stack(
-        [bands_along_cut(model, instrument.replace(origin=(origin[0], origin[1] + ky)), kx)[0] for ky in rows], axis=1
-    )  # (kx, ky, band)
+    rows = data["ky"].values if "ky" in lateral else [None]
+    energy = np.stack([bands_along_cut(model, instrument, kx, ky=ky)[0] for ky in rows], axis=1)  # (kx, ky, band)
+    energy = _merged(energy)
     low, high = float(data["energy"].min()), float(data["energy"].max())
     share = ((energy > low) & (energy < high)).mean(axis=(0, 1))
     inside = np.flatnonzero(share > INSIDE)
@@ -108,8 +109,17 @@ def model_bands(config_file: str, data: xr.DataArray, asked: int | None) -> xr.D
             f"{len(inside)} of its {energy.shape[-1]} there."
         )
     chosen = energy[..., inside[-wanted:]]  # the highest
-    out = xr.DataArray(chosen, dims=("kx", "ky", "band"), coords={"kx": kx, "ky": rows, "band": np.arange(wanted)})
-    return out if "ky" in lateral else out.isel(ky=0, drop=True)
+    out = xr.DataArray(chosen, dims=("kx", "ky", "band"), coords={"kx": kx, "band": np.arange(wanted)})
+    return out.assign_coords(ky=rows) if "ky" in lateral else out.isel(ky=0)
+
+
+def _merged(energy: np.ndarray) -> np.ndarray:
+    """Neighbouring bands that stay within `MERGED` of one another (spin pairs) as their mean: no map tells them apart."""
+    groups = [[0]]
+    for band in range(1, energy.shape[-1]):
+        near = np.sqrt(np.mean((energy[..., band] - energy[..., groups[-1][0]]) ** 2)) < MERGED
+        groups[-1].append(band) if near else groups.append([band])
+    return np.stack([energy[..., group].mean(axis=-1) for group in groups], axis=-1)
 
 
 def _told(found: Reconstruction) -> list[str]:

@@ -165,3 +165,15 @@ def test_crystal_recovery(tmp_path):
     assert 0.7 < metrics["covered"]["0.9"]["pooled"] <= 1  # of eight images
     for name in ("a", "top"):  # what a cut measures best
         assert metrics["rmse_in_priors"][name] < metrics["spread_of_truth"][name]
+
+
+def test_reconstruct_eight_bands(tmp_path):
+    found = run("reconstruct_eight_bands", tmp_path)["0.8 x"]
+    assert max(found["rms_meV"]) < 15 and found["swapped"] == 0 and found["converged"]
+    assert (tmp_path / "start_0.png").stat().st_size > 10_000
+
+
+def test_reconstruct_fourteen_bands(tmp_path):
+    metrics = run("reconstruct_fourteen_bands", tmp_path)  # four of them
+    assert max(metrics["rms_meV"]) < 40 and metrics["swapped"] == 0
+    assert metrics["compression"]["plane_waves"]["added_found_meV"] < 10

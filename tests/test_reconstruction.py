@@ -18,6 +18,7 @@ from bandjax.reconstruction import (
     errors,
     fields,
     line_shape,
+    multilevel,
     prior_modes,
     published,
     splines,
@@ -65,7 +66,7 @@ def test_a_spline_and_its_derivatives():
 def test_the_line_is_a_voigt():
     x = np.linspace(-2, 2, 41)
     voigt = jax.jit(line_shape.voigt)
-    for sigma, eta in ((0.2, 0.3), (0.2, 1e-9), (0.02, 0.3)):
+    for sigma, eta in ((0.2, 0.3), (0.2, 1e-9), (0.2, 0.02), (0.02, 0.3)):
         value, slope = voigt(x, sigma, eta)
         np.testing.assert_allclose(value, voigt_profile(x, sigma, eta) / voigt_profile(0, sigma, eta), atol=1e-6)
         h = 1e-5
@@ -109,6 +110,20 @@ def test_derivatives_of_the_counting_likelihood():
     np.testing.assert_allclose(jnp.vdot(beside, v), slope, rtol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(6, 5), (7, 1), (1, 7), (2, 2)])
+def test_the_gaussian_prior_is_its_formula(shape):
+    """½ Σ p₀ d² + p₁ (δd)² + p₂ (δ²d)² by numpy, edges and cuts too; every second difference has the weight 1."""
+    d = np.random.default_rng(1).normal(size=(2, *shape))
+    gaussian = SMOOTH._replace(tail=0.0)
+    point, pair, curvature = (np.asarray(p)[:, None, None] for p in gaussian[:3])
+    first = [np.diff(d, axis=axis) for axis in (1, 2)]
+    second = [np.diff(d, 2, axis=1), np.diff(d, 2, axis=2), np.sqrt(2) * np.diff(np.diff(d, axis=1), axis=2)]
+    parts = [point * d**2, *(pair * f**2 for f in first), *(curvature * s**2 for s in second)]
+    np.testing.assert_allclose(fields.prior_cost(gaussian, jnp.asarray(d)), 0.5 * sum(p.sum() for p in parts))
+    for weight, part in zip(fields.weights(gaussian, jnp.asarray(d))[3:], second, strict=True):
+        np.testing.assert_allclose(weight, np.broadcast_to(curvature, part.shape))
+
+
 def test_derivatives_of_the_prior():
     d, v, h = jnp.asarray(RNG.normal(size=(2, 5, 4))), jnp.asarray(RNG.normal(size=(2, 5, 4))), 1e-5
     cost = jax.jit(fields.prior_cost)
@@ -128,6 +143,55 @@ def test_derivatives_of_the_prior():
     plane = np.add.outer(np.arange(5.0), 2 * np.arange(4.0)) + np.ones((2, 1, 1))
     only = SMOOTH._replace(point=jnp.zeros(2), pair=jnp.zeros(2))
     np.testing.assert_allclose(cost(only, jnp.asarray(plane)), 0, atol=1e-20)  # planes are free
+
+
+@pytest.mark.parametrize("shape", [pytest.param((21, 30), marks=pytest.mark.slow), (40, 1)])
+def test_coarser_grids_solve_what_only_the_prior_holds(shape):
+    """A hole in the data: with the coarser grids 20 steps are enough, with the pixels' own matrices they are not."""
+    prior = fields.Smoothness(jnp.zeros(2), jnp.array([0.0, 1.0]), jnp.array([1e3, 10.0]))
+    weight = fields.weights(prior, jnp.zeros((2, *shape)))
+    block = np.broadcast_to(np.array([[40.0, 15.0], [15.0, 20.0]])[..., None, None], (2, 2, *shape)).copy()
+    block[:, :, shape[0] // 4 : -shape[0] // 4] = 0
+    truth = jnp.asarray(RNG.normal(size=(2, *(1 if n == 1 else 3 for n in shape))))
+    truth = jax.image.resize(truth, (2, *shape), "cubic")
+
+    @jax.jit
+    def left(truth):
+        parts = fields.prior_diagonals(weight, truth.shape)
+        own = multilevel.inverse(block + multilevel.as_blocks(sum(parts)))
+        many, one = multilevel.preconditioner(jnp.asarray(block), parts), lambda r: fields.block_product(own, r)
+
+        def product(v):
+            return fields.block_product(block, v) + fields.prior_product(weight, v)
+
+        found = [fields.conjugate_gradients(product, product(truth), m, 1e-9, 20) for m in (many, one)]
+        return (
+            jnp.array([jnp.linalg.norm(f - truth) / jnp.linalg.norm(truth) for f in found]),
+            many(truth),
+            many(product(truth)),
+        )
+
+    (with_grids, without), there, back = left(truth)
+    assert with_grids < 0.01 < 0.1 < without
+    other = jnp.asarray(RNG.normal(size=truth.shape))  # conjugate gradients need a symmetric, positive inverse
+    np.testing.assert_allclose(jnp.vdot(other, there), jnp.vdot(left(other)[1], truth), rtol=1e-9)
+    assert jnp.vdot(truth, there) > 0 and jnp.vdot(truth, back) > 0
+
+
+def test_transfers_between_grids():
+    planes = lambda n, m: np.add.outer(np.arange(n) * 1.0, 3.0 * np.arange(m))  # noqa: E731
+    for n, m in ((21, 12), (90, 7)):  # the longer axis takes the stencil, the others are matrices
+        sizes = multilevel.grids((n, m))
+        assert sizes[1] == (n // 2 + 1, m // 2 + 1) and len(sizes) > 2
+        coarse = jnp.asarray(2.0 * planes(*sizes[1]))
+        np.testing.assert_allclose(multilevel.refine(coarse, (n, m)), planes(n, m), atol=1e-12)
+        for size, wanted in ((n, m // 2 + 1), (n, m)):
+            assert multilevel.refine(coarse, (size, wanted)).shape == (size, wanted)
+    block = RNG.normal(size=(3, 3, 19, 11))
+    block = np.einsum("ijxy,kjxy->ikxy", block, block)
+    inverse = jax.jit(multilevel.inverse)(block + 0.1 * np.eye(3)[:, :, None, None])
+    exact = np.linalg.inv(np.moveaxis(block, (0, 1), (2, 3)) + 0.1 * np.eye(3))
+    np.testing.assert_allclose(np.moveaxis(inverse, (0, 1), (2, 3)), exact, rtol=1e-8)
 
 
 def drawn_surfaces(count, sigma=0.02):
@@ -245,7 +309,7 @@ def test_free_amplitudes_of_the_prior_are_a_joint_gaussian():
         [np.zeros(60), flat @ stiff @ np.asarray(d).ravel()]
     )  # at the optimum of x for the present mean
     np.testing.assert_allclose(found.amplitude, (covariance @ slope)[60:], rtol=1e-4)
-    plane = np.ones((1, 2, 6, 5))
+    plane = (np.linspace(-0.37, 1.1, 6)[:, None] + np.linspace(-1, 0.3, 5))[None, None] * np.ones((1, 2, 1, 1))
     only = prior._replace(point=jnp.zeros(2), pair=jnp.zeros(2))
     np.testing.assert_array_equal(
         prior_modes.step(term, only, d, jnp.asarray(plane)).amplitude, 0
@@ -284,7 +348,7 @@ def test_a_cut_by_the_published_posterior():
     assert spread[0.02] < 0.8 * spread[1.0]
 
 
-@pytest.mark.parametrize("shape", [(9, 6), (7, 1), (40, 35)])
+@pytest.mark.parametrize("shape", [(9, 6), (7, 1), (50, 41)])
 @pytest.mark.slow
 def test_any_grid_and_everything_chosen(shape):
     """Line and smoothness fitted, from a shifted start; the last grid takes the coarse stage."""

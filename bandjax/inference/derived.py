@@ -53,7 +53,7 @@ def zincblende_numbers(n_valence: int):
 
 
 def bands_along_cut(
-    model: Model, instrument: Instrument, kx: np.ndarray, *, energy: float | None = None
+    model: Model, instrument: Instrument, kx: np.ndarray, *, energy: float | None = None, ky: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Band energies E − E_F along the cut at the centre of the k_z distribution.
 
@@ -65,6 +65,7 @@ def bands_along_cut(
         instrument: Orientation, photon energy, inner potential, Fermi energy.
         kx: Momenta along the slit in 1/Å, counted from the instrument's `origin`, shape (kx,).
         energy: Take every band's k_z at this energy (E − E_F) instead.
+        ky: Momentum across the slit in 1/Å, counted from `origin`; None: what the tilt makes of it.
 
     Returns:
         (band energies (kx, band) ascending, k_z (kx, band) in 1/Å).
@@ -79,12 +80,13 @@ def bands_along_cut(
         kinetic = float(hv) - float(instrument.work_function) + np.clip(guess, kinetic_limit, None)
         along = np.broadcast_to(kx[:, None], guess.shape)
         rest = np.maximum(np.asarray(wave_number(kinetic)) ** 2 - (along + q[0]) ** 2, 0.0)
-        ky = -np.sin(np.deg2rad(float(instrument.tilt))) * np.sqrt(rest) - q[1]
-        outside = jnp.asarray(np.stack([along + q[0], ky + q[1]], axis=-1))
+        tilted = -np.sin(np.deg2rad(float(instrument.tilt))) * np.sqrt(rest) - q[1]
+        across = tilted if ky is None else np.full_like(tilted, ky)
+        outside = jnp.asarray(np.stack([along + q[0], across + q[1]], axis=-1))
         kz = np.asarray(
             central_kz(instrument, outside, jnp.asarray(kinetic - float(hv) + float(instrument.work_function)), hv)
         )
-        k = np.stack([along + instrument.origin[0], ky + instrument.origin[1], kz], axis=-1)
+        k = np.stack([along + instrument.origin[0], across + instrument.origin[1], kz], axis=-1)
         if not lab.topology.periodic[2]:  # no band depends on k_z
             guess = np.asarray(bands(lab, k[:, n // 2])) - float(instrument.fermi_energy)
             continue

@@ -19,7 +19,7 @@ from scipy.special import erf
 
 from bandjax.reconstruction import counting, fields
 from bandjax.reconstruction.published import published_posterior
-from bandjax.reconstruction.volumes import Volume, scaled_surfaces
+from bandjax.reconstruction.volumes import Volume, equidistant, scaled_surfaces
 
 HELD_OUT = 0.2  # part of the counts that judges
 WINDOW = 0.5  # a surface that leaves the energies of the map at more than this part of its points is no candidate
@@ -164,7 +164,7 @@ def align(
         momentum_scale: The same of k.
         refinements: Finer grids after the first.
     """
-    pixels, energy, spectra = _thin(volume)
+    pixels, energy, spectra = _thin(equidistant(volume))
     centre = np.array([0.0, 0.0, 0.0])
     reach = np.array([offset, np.log(energy_scale), np.log(momentum_scale)])
     counts = [11 if reach[0] else 1, 11 if reach[1] else 1, 7 if reach[2] else 1]
@@ -182,7 +182,7 @@ def align(
             for s in trials[1]:
                 for o in trials[0]:
                     at = centre + np.array([o, s, k])
-                    best = min(best, (misfit(at[0] + np.exp(at[1]) * moved), tuple(at)))
+                    best = min(best, (misfit(at[0] + np.exp(at[1]) * moved), at), key=lambda pair: pair[0])
         centre = np.asarray(best[1])
         reach = reach / (4 if stage else 3)
     return Alignment(float(centre[0]), float(np.exp(centre[1])), float(np.exp(centre[2])))
@@ -190,10 +190,12 @@ def align(
 
 def _thin(volume: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Places of some pixels, coarser energies, their spectra (pixel, energy), each blurred a little by the binning."""
-    counts = np.nan_to_num(volume.counts).reshape(-1, volume.energy.size)
+    flat = volume.counts.reshape(-1, volume.energy.size)
+    seen = np.flatnonzero(~np.isnan(flat).all(axis=1))
+    counts = np.nan_to_num(flat)
     stride = max(1, volume.energy.size // ENERGIES)
     count = volume.energy.size // stride
-    kept = np.linspace(0, len(counts) - 1, min(PIXELS, len(counts))).astype(int)
+    kept = seen[np.linspace(0, seen.size - 1, min(PIXELS, seen.size)).astype(int)]
     binned = counts[kept, : count * stride].reshape(len(kept), count, stride).sum(axis=-1)
     return kept, volume.energy[: count * stride].reshape(count, stride).mean(axis=-1), binned
 

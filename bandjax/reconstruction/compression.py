@@ -143,7 +143,8 @@ def _terms(
     if basis == "plane_waves":
         if lattice is None or np.shape(lattice) != (dimension, dimension):
             raise ValueError(f"Argument `lattice` must have shape ({dimension}, {dimension}) for plane waves.")
-        both = np.unique(np.concatenate([pairs * s for s in ((1, 1), (1, -1))[:dimension]]), axis=0)
+        mirrored = pairs[np.all(pairs > 0, axis=1)] * np.array((1, -1))[:dimension]
+        both = pairs if dimension == 1 else np.concatenate([pairs, mirrored])  # one of R and −R each
         vectors = both @ np.asarray(lattice, float)
         vectors = vectors[np.argsort(np.round(np.linalg.norm(vectors, axis=1), 6), kind="stable")]
         return vectors[: count // 2 + 1].repeat(2, axis=0)[1 : count + 1], extent

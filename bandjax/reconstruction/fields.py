@@ -115,11 +115,12 @@ def prior_cost(prior: Smoothness, d: jax.Array) -> jax.Array:
 def _pooled(squares: tuple[jax.Array, ...]) -> jax.Array:
     """Sum of the three squares at each pixel, averaged over `POOL` × `POOL` pixels; linear in the squares."""
     xx, yy, xy = squares
-    total = jnp.pad(xx, ((0, 0), (1, 1), (0, 0))) + jnp.pad(yy, ((0, 0), (0, 0), (1, 1)))
-    for a in ((1, 0), (0, 1)):
-        for b in ((1, 0), (0, 1)):
-            total += 0.25 * jnp.pad(xy, ((0, 0), a, b))
-    return _boxes(total) / _boxes(jnp.ones_like(total))
+    shape = xx.shape[0], yy.shape[1], xx.shape[2]  # an axis of one or two points has no second differences
+    total = jnp.zeros(shape, xx.dtype).at[:, 1:-1].add(xx).at[:, :, 1:-1].add(yy)
+    for a in (slice(1, None), slice(None, -1)):
+        for b in (slice(1, None), slice(None, -1)):
+            total = total.at[:, a, b].add(0.25 * xy)
+    return _boxes(total / _boxes(jnp.ones_like(total)))  # every square is shared out in full, at the edges too
 
 
 def _boxes(values: jax.Array) -> jax.Array:

@@ -24,6 +24,7 @@ from bandjax.reconstruction.volumes import (
     Bands,
     Volume,
     check_columns,
+    check_window,
     equidistant,
     mode_on,
     scaled_surfaces,
@@ -114,7 +115,7 @@ def reconstruct_bands(
     )  # fmt: skip
     volume = volume_of(data, mask=mask)
     seen = check_columns(volume, filled=fill_missing or prior is not None)
-    start = surfaces_on(initial, volume)
+    start = surfaces_on(initial, volume, inside=False)
     alignment = Alignment(float(offset), 1.0, float(momentum_scale))
     if aligned:
         found = align(
@@ -126,6 +127,7 @@ def reconstruct_bands(
             alignment.momentum_scale * found.momentum_scale,
         )
     start = alignment.apply(start, volume)
+    check_window(start, volume, "initial")
     scale = _scale(volume, noise_scale)
     attributes: dict[str, Any] = {
         "posterior": posterior, "bands": len(start), "offset": alignment.offset, "energy_scale": alignment.energy_scale,
@@ -137,7 +139,17 @@ def reconstruct_bands(
     if posterior == "published":
         steps = preprocessing or Preprocessing()
         return _published(volume, start, sigma_pair, steps, anneal, scale, errors, seed, attributes, report)
+    if aligned and prior is not None:
+        report.append("The start was moved by `aligned`; `prior` was not.")
     if preprocessing is not None:
+        if (preprocessing.rotational or preprocessing.mirror) and sigma_curvature is None:
+            raise ValueError(
+                "Argument `sigma_curvature` must be given with a symmetrised map, but is None: held-out counts need whole counts."
+            )
+        if preprocessing.rotational or preprocessing.mirror:
+            report.append(
+                "The map is a mean of symmetric images: `noise_scale` must be smaller by their number, or errors are too large."
+            )
         volume, done = preprocess(volume, preprocessing)
         attributes |= done
         if preprocessing.clahe or any(preprocessing.smooth):
@@ -148,11 +160,16 @@ def reconstruct_bands(
         sigma_curvature=sigma_curvature, freedom=freedom, sigma_pair=sigma_pair, sigma_prior=sigma_prior, background=background,
         line=line, anneal=anneal, seed=seed,
     )  # fmt: skip
-    given = prior, prior_modes or (), fermi_edge
+    given = prior, () if prior_modes is None else prior_modes, fermi_edge
     if noise_scale == "residual":
-        scale = attributes["values_largest"] / FIRST_COUNTS
+        scale = float(np.nanpercentile(volume.counts, 99.9)) / FIRST_COUNTS  # a hot pixel is not the peak
         first = _counting(volume, start, *given, scale, options, False, 0, dict(attributes), [])
-        scale *= first.dataset.attrs["reduced_chi2"]
+        misfit = first.dataset.attrs["reduced_chi2"]
+        if not misfit > 0:
+            raise ValueError(
+                'Argument `noise_scale` must be a number for this map, but "residual" found no pixel bright enough to judge noise by.'
+            )
+        scale *= misfit
         attributes["noise_scale"] = scale
         start = surfaces_on(first.energy, volume)
     return _counting(volume, start, *given, scale, options, errors, draws, attributes, report)
@@ -167,6 +184,8 @@ def _check(
         raise ValueError(
             "Argument `prior_modes` needs `prior`, the surfaces to which they are added, but there are none."
         )
+    if isinstance(noise_scale, str):
+        checks.one_of("noise_scale", noise_scale, ("measure", "residual"))
     if noise_scale == "residual" and posterior == "published":
         raise ValueError(
             'Argument `noise_scale="residual"` belongs to posterior="counts", but `posterior` is "published".'
@@ -207,14 +226,12 @@ def _published(
     volume: Volume, start: np.ndarray, sigma_pair: float | None, steps: Preprocessing, anneal: Sequence[float] | None,
     scale: float, errors: bool, seed: int, attributes: dict[str, Any], report: list[str],
 ) -> Reconstruction:  # fmt: skip
-    volume = equidistant(volume)
     span = float(volume.energy[-1] - volume.energy[0])
-    stages = tuple(anneal) if anneal is not None else (span / 20, span / 40, span / 80, 0.0)
+    stages = (*(b for b in anneal if b > 0), 0.0) if anneal is not None else (span / 20, span / 40, span / 80, 0.0)
     by = "given"
     if sigma_pair is None:
         counts = volume.counts if scale == 1 else np.round(volume.counts / scale)
-        train, held = thinned(counts, seed)
-        halves = (volume._replace(counts=part) for part in (train, held))
+        halves = [equidistant(volume._replace(counts=part)) for part in thinned(counts, seed)]
         scan = scan_sigma_pair(*halves, lambda v: preprocess(v, steps)[0], start, FIRST_SIGMA_PAIR, anneal=stages)
         sigma_pair, by = scan.best, "held-out counts"
         attributes |= {
@@ -223,6 +240,7 @@ def _published(
         }
         if scan.at_end:
             report.append(f"sigma_pair = {sigma_pair:.3g} eV lies at the end of what was tried.")
+    volume = equidistant(volume)
     prepared, done = preprocess(volume, steps)
     found = published_posterior(prepared.counts, prepared.energy, start, sigma_pair, anneal=stages, errors=errors)
     attributes |= done | {
@@ -291,7 +309,10 @@ def _result(
         out["band_error"] = volume.surfaces(error, "band_error", units="eV", long_name="one standard error")
     for name, values in extra.items():
         part = volume.surfaces(values, name, units="counts of one energy step")
-        out[name] = part if name == "height" else part.rename(band="background_shape").drop_vars("background_shape")
+        if name == "background":  # its values at these energies, or one for all
+            knots = np.linspace(volume.energy[0], volume.energy[-1], len(values)) if len(values) > 1 else [np.nan]
+            part = part.rename(band="background_energy").assign_coords(background_energy=knots)
+        out[name] = part
     out.attrs = attributes | {"report": json.dumps(report)}
     return Reconstruction(surfaces, out.get("band_error"), out, converged, report)
 

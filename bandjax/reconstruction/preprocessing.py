@@ -4,8 +4,9 @@ Steps are applied in this order: `rotational` (mean over the n rotations about t
 line through the centre along an axis), `clahe` (contrast-limited adaptive histogram equalisation, scikit-image), `smooth`
 (Gaussian, SciPy). The counting posterior wants none of them: they correlate the noise. Distortions of k are left to existing tools.
 
-A symmetry is believed only as far as the data have it: the asymmetry, ‖I − I_sym‖/‖I‖ of the pixels that have all their images,
-corrected for what noise alone does, is measured first, and beyond `max_asymmetry` the step is refused.
+A symmetry is believed only as far as the data have it: the asymmetry, ‖I − I_sym‖/‖I‖ of the blurred map's pixels that have all their
+images, is measured first, and beyond `max_asymmetry` the step is refused. Noise that the blur leaves counts as asymmetry: maps with less than
+about one count a pixel need a larger `max_asymmetry`.
 """
 
 import json
@@ -177,7 +178,7 @@ def _asymmetry(volume: Volume, blurred: np.ndarray, maps: list[np.ndarray], cent
 
 
 def _best_centre(volume: Volume, blurred: np.ndarray, maps: list[np.ndarray]) -> np.ndarray:
-    """Centre of least asymmetry near the middle of the map, from every eighth energy."""
+    """Centre of least asymmetry near the middle of the map, from about eight energies."""
     thin = blurred[..., :: max(1, blurred.shape[-1] // 8)]
     middle = np.array([a.mean() for a in volume.axes])
     reach = np.array([np.ptp(a) / 6 for a in volume.axes])

@@ -18,7 +18,7 @@ import numpy as np
 from bandjax.reconstruction import fields
 from bandjax.reconstruction.errors import solve
 
-UNDETERMINED = 1e-9  # eigenvalue of S over that of Mᵀ P M, below which a combination is left where it is
+UNDETERMINED = 1e-6  # eigenvalue of S over that of Mᵀ P M + Mᵀ F M, below which a combination is left where it is
 
 
 class Step(NamedTuple):
@@ -58,8 +58,8 @@ def step(found: fields.Local, prior: fields.Smoothness, d: jax.Array, modes: jax
         d: (component, nx, ny).
         modes: M, (mode, component, nx, ny).
     """
-    follow, stiff, left, slope = (np.asarray(part) for part in _terms(found, prior, d, modes))
-    scale = np.sqrt(np.maximum(np.diagonal(stiff), np.finfo(float).tiny))
+    follow, whole, left, slope = (np.asarray(part) for part in _terms(found, prior, d, modes))
+    scale = np.sqrt(np.maximum(np.diagonal(whole), np.finfo(float).tiny))
     values, vectors = np.linalg.eigh(left / np.outer(scale, scale))
     kept = values > UNDETERMINED
     inverse = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T / np.outer(scale, scale)
@@ -75,4 +75,6 @@ def _terms(found: fields.Local, prior: fields.Smoothness, d: jax.Array, modes: j
         lambda m: solve(found, prior, d, fields.block_product(fields.positive(found.hessian), m)), modes
     )  # C F M
     stiff, left = (jnp.einsum("icxy,jcxy->ij", pulled, other) for other in (modes, behind))
-    return modes - behind, stiff, 0.5 * (left + left.T), jnp.einsum("icxy,cxy->i", pulled, d)
+    seen = jax.vmap(lambda m: fields.block_product(fields.positive(found.hessian), m))(modes)
+    whole = stiff + jnp.einsum("icxy,jcxy->ij", modes, seen)
+    return modes - behind, whole, 0.5 * (left + left.T), jnp.einsum("icxy,cxy->i", pulled, d)

@@ -107,9 +107,11 @@ def blurred(intensity: np.ndarray, sigma: float) -> np.ndarray:
     """Blurred along the energy by three boxes, close to a Gaussian of `sigma` steps; at less than half a step unchanged."""
     if sigma < 0.5:
         return intensity
-    length = max(round(np.sqrt(4 * sigma**2 + 1)), 2)  # three boxes of length n have the variance (n² − 1)/4
-    for shift in (0, -1, 0) if length % 2 == 0 else (0, 0, 0):
-        intensity = uniform_filter1d(intensity, length, axis=-1, mode="nearest", origin=shift)
+    length = (
+        2 * round(np.sqrt(sigma**2 + 0.25) - 0.5) + 1
+    )  # about: three boxes of odd length n have the variance (n² − 1)/4 and do not shift
+    for _ in range(3):
+        intensity = uniform_filter1d(intensity, length, axis=-1, mode="nearest")
     return intensity
 
 

@@ -4,8 +4,8 @@
    and widths in turn, so that the line narrows as they come near. What is smooth here is the difference from the start: it keeps
    the labels, which nothing else can know.
 2. The same on every s/2-th pixel, …, the second at last; energies binned as the line allows.
-3. On all pixels: the prior's width by held-out counts, each value warm from the one before, the smoothest first; a Gaussian prior first, then
-   Student's t, which opens the kinks.
+3. On all pixels (of a large map its middle, `SCANNED`): the prior's width by held-out counts, uphill from the typical second difference, each
+   trial warm from the best; a Gaussian prior first, then Student's t, which opens the kinks.
 4. All counts with the chosen width, the line's widths once more, errors.
 """
 
@@ -30,6 +30,7 @@ WIDTH_FACTOR, WIDTH_TRIALS = (
     8,
 )  # of the prior of second differences, between what is tried and at most how many are
 SCANNED = 80_000  # energies, bands × pixels, that choose the smoothness
+LEAST_BINS = 16  # energies that are left whatever the width
 POINT_SIGMA = 2.0  # of the logarithm of a height about that of the whole map: keeps dark pixels finite
 LINE_STEPS, LINE_TOLERANCE = 8, 0.01
 MODE_STEPS, MODE_TOLERANCE = (
@@ -148,9 +149,10 @@ def counting_posterior(
     if options.line is None:
         line, _ = counting.better_line(kept, line, x, jax.jit(counting.data_term)(kept, line, x))
     end = counting.descend(kept, line, prior_end, mean, x, longest, steps=40, tolerance=0.05)
-    x, free = end.x, None
+    x, free, settled = end.x, None, True
     if len(modes):
         x, change, free = _settled(kept, line, prior_end, mean, x, modes, longest)
+        settled = free.gain < MODE_TOLERANCE
         amplitude = amplitude + change
         mean = mean.at[:bands].add(_sum(change, modes))
     error, method = None, "not computed"
@@ -170,7 +172,7 @@ def counting_posterior(
     found = np.asarray(x)
     return Surfaces(
         found[:bands], error, method, np.exp(found[bands : 2 * bands]), np.exp(found[2 * bands :]), line, scan, float(given),
-        chi2, binning, bool(end.converged), amplitude, np.zeros((0, 0)) if free is None else free.covariance, drawn,
+        chi2, binning, bool(end.converged) and settled, amplitude, np.zeros((0, 0)) if free is None else free.covariance, drawn,
     )  # fmt: skip
 
 
@@ -332,8 +334,8 @@ def _scan(
 
 def _typical_curvature(x: jax.Array, bands: int, stride: int) -> float:
     """Median second difference of the coarse surfaces on the grid of all pixels, eV."""
-    found = [np.abs(np.asarray(part)).ravel() for part in fields.differences(x[:bands])[3:5]]
-    return max(float(np.median(np.concatenate(found))) / stride**2, 1e-4)
+    found = np.concatenate([np.abs(np.asarray(part)).ravel() for part in fields.differences(x[:bands])[3:5]])
+    return max(float(np.median(found)) / stride**2, 1e-4) if found.size else ROUGH
 
 
 def _gradually(
@@ -430,7 +432,7 @@ def _binning(width: float, energy: np.ndarray, intensity: np.ndarray) -> int:
     partly = np.any(missing.any(axis=-1) & ~missing.all(axis=-1))
     if partly or not np.allclose(steps, steps[0], rtol=1e-3):
         return 1
-    return max(1, int(width / steps[0]))
+    return min(max(1, int(width / steps[0])), max(1, energy.size // LEAST_BINS))
 
 
 def _binned(intensity: np.ndarray, energy: np.ndarray, binning: int) -> tuple[np.ndarray, np.ndarray]:

@@ -86,7 +86,7 @@ def volume_of(data: xr.DataArray, *, mask: np.ndarray | xr.DataArray | None = No
             f"the lowest {np.nanmin(values):g}; mask them, or leave the background in."
         )
     if mask is not None:
-        values[~_mask(mask, values.shape)] = np.nan
+        values[~_mask(mask, values.shape, names)] = np.nan
     if not np.nansum(values) > 0:
         raise ValueError("Argument `data` must hold counts, but all its values are zero, NaN or masked.")
     energy = np.asarray(data["energy"].values, values.dtype)
@@ -96,7 +96,14 @@ def volume_of(data: xr.DataArray, *, mask: np.ndarray | xr.DataArray | None = No
     return Volume(values, energy, axes, names, units)
 
 
-def _mask(mask: np.ndarray | xr.DataArray, shape: tuple[int, ...]) -> np.ndarray:
+def _mask(mask: np.ndarray | xr.DataArray, shape: tuple[int, ...], names: tuple[str, ...]) -> np.ndarray:
+    if isinstance(mask, xr.DataArray):
+        order = [*names, "energy"] if "energy" in mask.dims else list(names)
+        if set(mask.dims) != set(order):
+            raise ValueError(
+                f"Argument `mask` must have the axes {', '.join(order)} of the map, but has {', '.join(map(str, mask.dims))}."
+            )
+        mask = mask.transpose(*order)
     found = np.asarray(mask)
     if found.dtype != bool or found.shape not in (shape, shape[:-1]):
         raise ValueError(
@@ -135,7 +142,7 @@ def check_columns(volume: Volume, *, filled: bool) -> np.ndarray:
     return seen
 
 
-def surfaces_on(bands: Bands, volume: Volume, name: str = "initial") -> np.ndarray:
+def surfaces_on(bands: Bands, volume: Volume, name: str = "initial", *, inside: bool = True) -> np.ndarray:
     """Surfaces (band, nx, ny) in eV on the volume's own grid.
 
     Args:
@@ -143,6 +150,7 @@ def surfaces_on(bands: Bands, volume: Volume, name: str = "initial") -> np.ndarr
             variable (`band_energy` or `energy` where there are several); or an array in this order.
         volume: The map.
         name: How error sentences call it.
+        inside: Whether they must lie in the window of the map.
 
     Raises:
         ValueError: Another grid, NaN, more bands than the energies of the map can tell apart, or energies outside its window.
@@ -155,6 +163,13 @@ def surfaces_on(bands: Bands, volume: Volume, name: str = "initial") -> np.ndarr
             f"({SAMPLES_PER_BAND} a band), but has {len(found)}."
         )
     checks.finite(name, found)
+    if inside:
+        check_window(found, volume, name)
+    return found
+
+
+def check_window(found: np.ndarray, volume: Volume, name: str) -> None:
+    """Refuse surfaces that lie outside the map's energies at more than half of their points."""
     low, high = float(volume.energy[0]), float(volume.energy[-1])
     for band, surface in enumerate(found):
         outside = (surface < low) | (surface > high)
@@ -163,7 +178,6 @@ def surfaces_on(bands: Bands, volume: Volume, name: str = "initial") -> np.ndarr
                 f"Argument `{name}` must lie in the energy window of the map, {low:.4g} to {high:.4g} eV, but band {band} lies "
                 f"outside at {int(outside.sum())} of {outside.size} points ({surface.min():.4g} to {surface.max():.4g} eV)."
             )
-    return found
 
 
 def mode_on(mode: Bands, volume: Volume, bands: int) -> np.ndarray:
