@@ -49,7 +49,7 @@ class Config:
     pattern: str = "window"
     peak: float = 40.0  # counts of the brightest pixel, about
     background: float = 0.05  # of the peak
-    broadening: tuple[float, ...] = (0.1,)
+    broadening: tuple[tuple[float, float], ...] = ((0.0, 0.4), (0.0, 0.12))  # eV, 1/Å
     draws: int = 300
     peak_fit_draws: int = 20
     robust_draws: int = 10
@@ -155,7 +155,7 @@ class Setup:
         for width in self.config.broadening if coarse else ():
             obs = [observed(p, broadening=width) for p in parts]
             u = self.descend(u, obs, jnp.asarray(width), jnp.asarray(0.1)).u
-        return self.descend(u, [observed(p) for p in parts], jnp.asarray(0.0), jnp.asarray(1e-5))
+        return self.descend(u, [observed(p) for p in parts], jnp.zeros(2), jnp.asarray(1e-5))
 
     def fisher(self, x: np.ndarray, means: list) -> np.ndarray:
         """Fisher matrix with the priors' precision at x, in the parameters' units."""
