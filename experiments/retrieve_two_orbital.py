@@ -68,7 +68,7 @@ INSTRUMENT = bj.Instrument(
     photon_momentum=False,
 )  # fmt: skip
 PHOTONS = {"kz0": 150.7, "kzpi": 113.6}  # eV: k_z near 0 and π/a
-KNOWN = Known(0.03, 0.04, 30.0)
+KNOWN = Known(0.03, 0.04, 30.0, 0.02)
 
 
 class Setup:
