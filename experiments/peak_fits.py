@@ -63,7 +63,9 @@ def require_lmfit() -> Any:
 def fit_peaks(data: xr.DataArray, known: Known, *, edc: bool = True) -> Peaks:
     """All peaks of a map (ky, kx, energy) that a fit finds; masked pixels are left out."""
     data = data.transpose("ky", "kx", "energy")
-    kept = {n: np.isfinite(data.values).any(axis=tuple(i for i in range(3) if i != at)) for at, n in enumerate(data.dims)}
+    kept = {
+        n: np.isfinite(data.values).any(axis=tuple(i for i in range(3) if i != at)) for at, n in enumerate(data.dims)
+    }
     data = data.isel({n: k for n, k in kept.items()})
     ky, kx, energy = (data[n].values for n in ("ky", "kx", "energy"))
     effective = effective_energy(energy, known)
@@ -120,8 +122,14 @@ def fit_mdc(k: np.ndarray, counts: np.ndarray, known: Known) -> list[tuple[float
     if found is None:
         return []
     inside = lambda n: k[0] + step < found[f"place{n}"].value < k[-1] - step  # noqa: E731
-    good = [n for n in range(len(at)) if inside(n) and found[f"area{n}"].value > 3 * (found[f"area{n}"].stderr or np.inf)]
-    return [(found[f"place{n}"].value, found[f"place{n}"].stderr) for n in good if 0 < (found[f"place{n}"].stderr or 0) < 0.1]
+    good = [
+        n for n in range(len(at)) if inside(n) and found[f"area{n}"].value > 3 * (found[f"area{n}"].stderr or np.inf)
+    ]
+    return [
+        (found[f"place{n}"].value, found[f"place{n}"].stderr)
+        for n in good
+        if 0 < (found[f"place{n}"].stderr or 0) < 0.1
+    ]
 
 
 def fit_edc(energy: np.ndarray, counts: np.ndarray, known: Known) -> list[tuple[float, float]]:
@@ -180,11 +188,17 @@ def _fit(mean: Callable[[dict[str, float]], np.ndarray], counts: np.ndarray, sta
     return found.params if found.success and found.errorbars else None
 
 
-Bands = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]  # θ, k -> E − E_F (k, band), ∂E/∂θ (k, band, p)
+Bands = Callable[
+    [np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]
+]  # θ, k -> E − E_F (k, band), ∂E/∂θ (k, band, p)
 
 
 def fit_model(
-    peaks: dict[str, Peaks], bands: dict[str, Bands], start: np.ndarray, prior: tuple[np.ndarray, np.ndarray], method: str
+    peaks: dict[str, Peaks],
+    bands: dict[str, Bands],
+    start: np.ndarray,
+    prior: tuple[np.ndarray, np.ndarray],
+    method: str,
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Least squares of the bands on the peaks of all maps.
 
@@ -226,7 +240,9 @@ def fit_model(
     return theta, np.linalg.inv(jacobian.T @ jacobian), sum(len(c[0]) for c in chosen.values())
 
 
-def _assign(p: Peaks, bands: Bands, theta: np.ndarray, method: str, added: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _assign(
+    p: Peaks, bands: Bands, theta: np.ndarray, method: str, added: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Peaks that count, their bands, and their errors in eV, `added` included: all peaks with it, else those within `OUTLIER`."""
     if not p.kx.size:
         return np.zeros(0, int), np.zeros(0, int), np.zeros(0)
@@ -236,7 +252,8 @@ def _assign(p: Peaks, bands: Bands, theta: np.ndarray, method: str, added: float
     everywhere = np.arange(len(band))
     h = 1e-4
     vx, vy = (
-        np.abs(bands(theta, k + h * np.eye(2)[i])[0] - bands(theta, k - h * np.eye(2)[i])[0])[everywhere, band] / (2 * h)
+        np.abs(bands(theta, k + h * np.eye(2)[i])[0] - bands(theta, k - h * np.eye(2)[i])[0])[everywhere, band]
+        / (2 * h)
         for i in range(2)
     )
     speed = np.hypot(vx, vy)

@@ -96,7 +96,13 @@ class Setup:
         for name in PHOTONS:
             parameters[f"{name}.gain"] = bj.instrument_parameters(base, ("gain",))["gain"]
         self.problem = bj.Problem(
-            table_of, parameters, self.instruments, kz_points=1, inflate=False, broadening=config.broadening, seed=config.seed
+            table_of,
+            parameters,
+            self.instruments,
+            kz_points=1,
+            inflate=False,
+            broadening=config.broadening,
+            seed=config.seed,
         )
         shape = tuple(len(v) for v in self.axes.values())
         empty = xr.DataArray(np.ones(shape), dims=tuple(self.axes), coords=self.axes)
@@ -128,7 +134,12 @@ class Setup:
     def maps(self, means: list[np.ndarray], rng: np.random.Generator) -> dict[str, xr.DataArray]:
         """Counts of whole maps."""
         return {
-            n: xr.DataArray(rng.poisson(np.asarray(m)).astype(float), dims=tuple(self.axes), coords=self.axes, attrs={"simulated": 1})
+            n: xr.DataArray(
+                rng.poisson(np.asarray(m)).astype(float),
+                dims=tuple(self.axes),
+                coords=self.axes,
+                attrs={"simulated": 1},
+            )
             for n, m in zip(PHOTONS, means, strict=True)
         }
 
@@ -160,7 +171,11 @@ class Setup:
     def fisher(self, x: np.ndarray, means: list) -> np.ndarray:
         """Fisher matrix with the priors' precision at x, in the parameters' units."""
         parts = [
-            p._replace(data=np.nan_to_num(self.cut(xr.DataArray(np.asarray(m), dims=tuple(self.axes), coords=self.axes)).values))
+            p._replace(
+                data=np.nan_to_num(
+                    self.cut(xr.DataArray(np.asarray(m), dims=tuple(self.axes), coords=self.axes)).values
+                )
+            )
             for p, m in zip(self.parts, means, strict=True)
         ]
         u = self.u_of(x)
@@ -180,7 +195,10 @@ class Setup:
 
             def of(values: dict[str, jax.Array]) -> jax.Array:
                 model = self.problem.model_of(model_values(values))  # type: ignore[operator]
-                parts = (filled_areas(plane_energies(model, z, grid, vectors), values["fermi_energy"]) for z in heights.values())
+                parts = (
+                    filled_areas(plane_energies(model, z, grid, vectors), values["fermi_energy"])
+                    for z in heights.values()
+                )
                 return jnp.stack([f.mean(axis=(1, 2, 3)) for f in parts])
 
             self._compiled = jax.jit(of)
@@ -258,7 +276,9 @@ def peak_fits(setup: Setup, rows: list[dict]) -> tuple[dict, dict]:
     at = [setup.names.index(n) for n in SHARED]
     bands = {n: setup.bands_of(n) for n in PHOTONS}
     prior = setup.transform.prior[at], setup.transform.sigma[at]
-    results: dict[str, dict[str, list]] = {m: {"error": [], "covariance": [], "area": [], "used": [], "scaled": []} for m in METHODS}
+    results: dict[str, dict[str, list]] = {
+        m: {"error": [], "covariance": [], "area": [], "used": [], "scaled": []} for m in METHODS
+    }
     began, kept = time.perf_counter(), {}
     for i, row in enumerate(rows[: c.peak_fit_draws]):
         truth, start, rng = setup.draw(i)

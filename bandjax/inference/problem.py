@@ -157,7 +157,9 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
         likelihood = check_likelihood(of_map(problem.likelihood, name))
         axes = as_axes(array)
         if axes.in_angles and any(stage_widths(b)[1] for b in problem.broadening):
-            raise ValueError(f"Argument `broadening` may smooth along the momentum of maps over kx and ky only, but map `{name}` has {axes.names}.")
+            raise ValueError(
+                f"Argument `broadening` may smooth along the momentum of maps over kx and ky only, but map `{name}` has {axes.names}."
+            )
         values = np.asarray(array.transpose(*axes.names).values, float)
         mask = np.isfinite(values)
         if not mask.any():
@@ -359,7 +361,9 @@ def _check_options(problem: Problem) -> None:
             checks.positive("broadening", entry, "eV")
             continue
         if np.shape(entry) != (2,) or min(entry) < 0 or max(entry) <= 0:
-            raise ValueError(f"Argument `broadening` must hold numbers or pairs (eV, 1/Å) ≥ 0, one of them > 0, but holds {entry!r}.")
+            raise ValueError(
+                f"Argument `broadening` must hold numbers or pairs (eV, 1/Å) ≥ 0, one of them > 0, but holds {entry!r}."
+            )
         if entry[1] > 0 and problem.method != "direct":
             raise ValueError('Argument `broadening` may smooth along the momentum for the method "direct" only.')
     for name, value in (("block", problem.block), ("kz_points", problem.kz_points)):
