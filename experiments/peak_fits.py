@@ -5,11 +5,11 @@ energy curves (EDC) by one Lorentzian under the known Fermi function, both smear
 those of Poisson deviance, so that few counts do not bias a line. Where peaks are is read from the smoothed curve. The energy of an MDC
 near E_F is that of the band which is brightest there, under the known Fermi function, resolution and line width.
 
-A peak goes to the nearest band, MDC along the direction in which that band is steeper and not where it is flat (near a band's edge or saddle
-a momentum curve peaks at the extremum, not at its energy; the limit of 0.8 eV Å was chosen by looking at errors against the truth, in this
-side's favour), EDC (in "both") where it is flat, weighted by the peak's own error; priors as the other side's. From the start on a common error is added to all peaks, 0.1 eV at first and then less, with
-a robust loss, so that a start whose bands lie far off does not decide which peaks count; at last outliers beyond 4σ are dropped, and
-that is repeated until nothing changes.
+A peak goes to the nearest band. Momentum curves count along the direction in which that band is steeper, and not where it is flat: near
+a band's edge or saddle they peak at the extremum, not at their energy (the limit of 0.8 eV Å was chosen by looking at errors against
+the truth, in this side's favour); there "both" takes the EDC. Weights are the peaks' own errors; priors as the other side's. From the
+start on a common error is added to all peaks, 0.1 eV at first and then less, with a robust loss, so that a start whose bands lie far
+off does not decide which peaks count; at last outliers beyond 4σ are dropped, and that is repeated until nothing changes.
 """
 
 from collections.abc import Callable

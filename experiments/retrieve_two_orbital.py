@@ -24,11 +24,13 @@ import xarray as xr
 jax.config.update("jax_enable_x64", True)
 
 import bandjax as bj  # noqa: E402
-from bandjax.inference import part_of_map, retrieval_metrics  # noqa: E402
+from bandjax import plot  # noqa: E402
+from bandjax.inference import fermi_surface_of, part_of_map, retrieval_metrics  # noqa: E402
 from bandjax.inference.least_squares import minimise  # noqa: E402
 from bandjax.inference.parameters import all_values, draw_from_prior, free_values, make_transform, start_vector  # noqa: E402
 from bandjax.inference.problem import Observed, instrument_values, make_objective, model_values, observed, prepare  # noqa: E402
 from bandjax.inference.retrieve import MARGIN  # noqa: E402
+from bandjax.inference.uncertainty import residual_tests  # noqa: E402
 from bandjax.photoemission.pixels import central_kz, laboratory_model  # noqa: E402
 from bandjax.spectrum.fermi_surface import filled_areas, plane_energies, plane_vectors  # noqa: E402
 from bandjax.units import FWHM_PER_SIGMA  # noqa: E402
@@ -269,8 +271,8 @@ def draws(setup: Setup) -> tuple[dict, list[dict]]:
     }, rows  # fmt: skip
 
 
-def peak_fits(setup: Setup, rows: list[dict]) -> tuple[dict, dict]:
-    """The baseline on the first draws, and its first fit for the figure."""
+def peak_fits(setup: Setup, rows: list[dict]) -> dict:
+    """The baseline on the first draws."""
     require_lmfit()
     c = setup.config
     at = [setup.names.index(n) for n in SHARED]
@@ -279,7 +281,7 @@ def peak_fits(setup: Setup, rows: list[dict]) -> tuple[dict, dict]:
     results: dict[str, dict[str, list]] = {
         m: {"error": [], "covariance": [], "area": [], "used": [], "scaled": []} for m in METHODS
     }
-    began, kept = time.perf_counter(), {}
+    began = time.perf_counter()
     for i, row in enumerate(rows[: c.peak_fit_draws]):
         truth, start, rng = setup.draw(i)
         maps = setup.maps(setup.means(setup.u_of(truth)), rng)
@@ -296,10 +298,6 @@ def peak_fits(setup: Setup, rows: list[dict]) -> tuple[dict, dict]:
             r["area"].append(setup.areas(whole) - row["true_areas"])
             r["used"].append(used)
             r["scaled"].append(error @ np.linalg.solve(marginal, error) / len(at))
-            if i == 0:
-                kept[method] = theta
-        if i == 0:
-            kept["peaks"] = peaks
         print(f"peak fits {i + 1} of {c.peak_fit_draws} ({time.perf_counter() - began:.0f} s)", end="\r", flush=True)
     print()
     own = {
@@ -313,7 +311,8 @@ def peak_fits(setup: Setup, rows: list[dict]) -> tuple[dict, dict]:
     rms = lambda x: np.sqrt(np.mean(np.square(x), axis=0))  # noqa: E731
     filled = rms(own["area"]) > 1e-9  # a band that does not cross E_F in a plane has no area to be wrong
     metrics: dict[str, Any] = {
-        "ours": {"rms": dict(zip(SHARED, rms(own["error"]).tolist(), strict=True)), "area_rms": rms(own["area"]).tolist(), "scaled_error": float(np.sqrt(np.mean(own["scaled"])))},
+        "ours": {"rms": dict(zip(SHARED, rms(own["error"]).tolist(), strict=True)), "area_rms": rms(own["area"]).tolist(),
+        "scaled_error": float(np.sqrt(np.mean(own["scaled"])))},
         "draws": len(own["scaled"]),
     }  # fmt: skip
     for method, r in results.items():
@@ -329,4 +328,153 @@ def peak_fits(setup: Setup, rows: list[dict]) -> tuple[dict, dict]:
             "ratio_area_pooled": float(np.sqrt((areas[:, filled] ** 2).mean() / (own["area"][:, filled] ** 2).mean())),
         }  # fmt: skip
     metrics["seconds_per_draw"] = (time.perf_counter() - began) / len(own["scaled"])
-    return metrics, kept
+    return metrics
+
+
+def altered(setup: Setup, kind: str, truth: np.ndarray) -> list[np.ndarray]:
+    """Mean counts of maps made with something that the fit does not have."""
+    values = {n: float(v) for n, v in all_values(setup.transform, jnp.asarray(truth)).items()}
+    out = []
+    for name, instrument in setup.instruments.items():
+        there = dataclasses.replace(instrument, **instrument_values(values, name))
+        own, points = model_values(values), 1
+        if kind == "third neighbours":
+            own = {**own, "t_sigma''": THIRD}
+        if kind == "k_z broadening":
+            there, points = there.replace(escape_depth=ESCAPE), 9
+        if kind == "Fermi-liquid width":
+            there = there.replace(eta_quadratic=QUADRATIC)
+        model = setup.problem.model_of(own)  # type: ignore[operator]
+        mean = np.asarray(bj.arpes_image(model, there, setup.axes, kz_points=points))
+        if kind == "matrix element":
+            ky, kx = np.meshgrid(setup.axes["ky"], setup.axes["kx"], indexing="ij")
+            bright = mean - float(there.background)
+            mean = bright * (1 + ELEMENT * np.cos(kx * A) * np.cos(ky * A / 2))[..., None] + float(there.background)
+        out.append(np.maximum(mean, 0.0))
+    return out
+
+
+THIRD = 0.01  # eV
+ESCAPE = 15.0  # Å
+QUADRATIC = 1.0  # 1/eV: the half width grows by a half at −0.1 eV
+ELEMENT = 0.4  # the brightness goes from 0.6 to 1.4
+ALTERED = ("none", "third neighbours", "k_z broadening", "Fermi-liquid width", "matrix element")
+
+
+def robustness(setup: Setup) -> dict:
+    """Bias where the data have something that the fit lacks, and whether its residual says so."""
+    c, out = setup.config, {}
+    at = [setup.names.index(n) for n in SHARED]
+    bands = {n: setup.bands_of(n) for n in PHOTONS}
+    prior = setup.transform.prior[at], setup.transform.sigma[at]
+    centre = np.asarray(setup.transform.centre)
+    for kind in ALTERED:
+        rows = []
+        for i in range(c.robust_draws):
+            _, start, rng = setup.draw(10_000 + i)
+            means = altered(setup, kind, centre)
+            maps = setup.maps(means, rng)
+            found = setup.fit(maps, start)
+            x = np.asarray(setup.to_x(found.u))
+            slope = np.asarray(setup.slopes(found.u))
+            sigma = np.sqrt(np.diagonal(np.linalg.inv(np.asarray(found.fisher) / np.outer(slope, slope))))
+            mean = [np.asarray(m) for m in setup.means(found.u)]
+            tests = []
+            for part, m in zip(setup.parts, mean, strict=True):
+                cut = setup.cut(xr.DataArray(m, dims=tuple(setup.axes), coords=setup.axes)).values
+                data = np.nan_to_num(setup.cut(maps[part.name]).values)
+                residual = np.where(
+                    part.fitted, (data - np.nan_to_num(cut)) / np.sqrt(np.where(part.fitted, cut, 1.0)), 0.0
+                )
+                t = residual_tests(residual, part.fitted, part.held, len(x), np.zeros_like(residual))
+                count = int(part.fitted.sum())
+                tests.append((t.reduced_chi2, max(abs(np.array(t.correlation))) * np.sqrt(count)))
+            rows.append({
+                "pull": (x - centre)[at] / sigma[at], "off": (x - centre)[at], "area": setup.areas(x) - setup.areas(centre),
+                "chi2": np.mean([t[0] for t in tests]), "correlation": max(t[1] for t in tests),
+            })  # fmt: skip
+            if i == 0:
+                peaks = {n: fit_peaks(setup.cut(m), KNOWN) for n, m in maps.items()}
+                theta, _, _ = fit_model(peaks, bands, start[at], prior, "both")
+                whole = centre.copy()
+                whole[at] = theta
+                rows[-1]["peak_area"] = setup.areas(whole) - setup.areas(centre)
+                rows[-1]["peak_off"] = theta - centre[at]
+        rms = lambda n, rows=rows: np.sqrt(np.mean([r[n] ** 2 for r in rows], axis=0))  # noqa: E731
+        out[kind] = {
+            "mean_pull": dict(zip(SHARED, np.mean([r["pull"] for r in rows], axis=0).tolist(), strict=True)),
+            "bias": dict(zip(SHARED, np.mean([r["off"] for r in rows], axis=0).tolist(), strict=True)),
+            "area_rms": rms("area").tolist(), "reduced_chi2": float(np.mean([r["chi2"] for r in rows])),
+            "neighbour_correlation_sigma": float(np.mean([r["correlation"] for r in rows])),
+            "flagged": float(np.mean([r["correlation"] > FLAGGED for r in rows])),
+            "peak_fit_area_error_of_first": rows[0]["peak_area"].tolist(),
+            "peak_fit_off_of_first": dict(zip(SHARED, rows[0]["peak_off"].tolist(), strict=True)),
+        }  # fmt: skip
+        print(kind, {n: out[kind][n] for n in ("mean_pull", "area_rms", "neighbour_correlation_sigma", "flagged")})
+    return out
+
+
+FLAGGED = 4.5  # standard deviations of a correlation of white residuals; six are looked at
+
+
+def one_retrieval(setup: Setup, out: Path) -> dict:
+    """The face, `bj.retrieve_hamiltonian`, from whole maps at the priors' centre, timed; peak fits of the same data; the figure."""
+    _, start, rng = setup.draw(20_000)
+    truth = np.asarray(setup.transform.centre)
+    maps = setup.maps(setup.means(setup.u_of(truth)), rng)
+    c = setup.config
+    found = bj.retrieve_hamiltonian(
+        maps, setup.problem, starts=c.starts, fraction=c.fraction, pattern=c.pattern, energy=(c.energy[0] - 1e-6, c.energy[1] + 1e-6),
+        bands=2, grid=c.grid,
+    )  # fmt: skip
+    values = dict(zip(setup.names, truth.tolist(), strict=True))
+    at = [setup.names.index(n) for n in SHARED]
+    began = time.perf_counter()
+    peaks = {n: fit_peaks(setup.cut(m), KNOWN) for n, m in maps.items()}
+    prior = setup.transform.prior[at], setup.transform.sigma[at]
+    theta, _, _ = fit_model(peaks, {n: setup.bands_of(n) for n in PHOTONS}, start[at], prior, "both")
+    seconds = time.perf_counter() - began
+    by_peaks = {**values, **dict(zip(SHARED, theta.tolist(), strict=True))}
+    surfaces = {"truth": _surfaces(found, values, c.grid), "peak fits": _surfaces(found, by_peaks, c.grid)}
+    figure = plot.plot_fermi_surface(found, others=surfaces, whole=maps)
+    figure.savefig(out / "fermi_surface.png", dpi=170)
+    metrics = retrieval_metrics(found) | {"truth": values}
+    for name, planes in surfaces.items():
+        metrics[f"pockets of {name}"] = {n: [p._asdict() for p in f.pockets] for n, f in planes.items()}
+    metrics["peak_fit_values"], metrics["peak_fit_seconds"] = by_peaks, seconds
+    return metrics
+
+
+def _surfaces(found: bj.Retrieval, values: dict[str, float], grid: int) -> dict:
+    other = dataclasses.replace(found.fit, values={**found.fit.values, **values})
+    return {n: fermi_surface_of(other, n, grid=grid) for n in found.surfaces}
+
+
+def run(config: Config, out: Path, keep: Callable[[dict], None] = lambda metrics: None) -> dict:
+    """All parts, with the figure; what is done is handed to `keep` after each."""
+    out.mkdir(parents=True, exist_ok=True)
+    setup = Setup(config)
+    metrics: dict[str, Any] = {}
+    metrics["draws"], rows = draws(setup)
+    print({n: metrics["draws"][n] for n in ("reached", "efficiency", "coverage", "area_rms")})
+    keep(metrics)
+    metrics["peak_fits"] = peak_fits(setup, rows)
+    for method in METHODS:
+        print(
+            method,
+            {n: metrics["peak_fits"][method][n] for n in ("ratio_scaled", "ratio_area_pooled", "coverage", "area_rms")},
+        )
+    keep(metrics)
+    metrics["retrieval"] = one_retrieval(setup, out)
+    print("one retrieval", {n: metrics["retrieval"][n] for n in ("reached", "starts", "seconds")})
+    keep(metrics)
+    metrics["robustness"] = robustness(setup)
+    return metrics
+
+
+if __name__ == "__main__":
+    args = arguments(__doc__, PRESETS)
+    started = time.perf_counter()
+    chosen = PRESETS[args.preset]
+    save = lambda metrics: write_json(args.out / "result.json", chosen, metrics, started)  # noqa: E731
+    save(run(chosen, args.out, save))

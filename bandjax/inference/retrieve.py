@@ -7,7 +7,7 @@ var A = (∂A/∂θ) C (∂A/∂θ)ᵀ with C the covariance of the fit.
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ import xarray as xr
 from bandjax.hamiltonian import Model
 from bandjax.inference.descent import Progress
 from bandjax.inference.fit import SAME_END, FitResult, fit
-from bandjax.inference.parameters import all_values, make_transform
+from bandjax.inference.parameters import all_values, draw_from_prior, make_transform
 from bandjax.inference.partial import part_of_map
 from bandjax.inference.problem import Problem, instrument_values, model_values, of_map
 from bandjax.photoemission import Instrument
@@ -101,7 +101,7 @@ def retrieve_hamiltonian(
     data: xr.DataArray | Mapping[str, xr.DataArray],
     problem: Problem,
     *,
-    starts: int = 10,
+    starts: int | Sequence[Mapping[str, float]] = 10,
     fraction: float = 1.0,
     pattern: str = "window",
     energy: tuple[float, float] | None = None,
@@ -118,7 +118,8 @@ def retrieve_hamiltonian(
     Args:
         data: A map, or maps by name (other k_z, other energies), fitted jointly.
         problem: Model, parameters with priors, instrument, noise; see `Problem`.
-        starts: Descents: the first from the parameters' values, the others from draws out of their priors.
+        starts: Descents: the first from the parameters' values, the others from draws out of their priors (a parameter with
+            neither a prior nor two bounds, such as a gain, keeps its value). Or the points themselves, by name.
         fraction: Part of the wave vectors that is used; see `part_of_map`.
         pattern: "window" or "random".
         energy: (low, high), E − E_F in eV, such as (−0.1, 0.05); None: all.
@@ -144,9 +145,10 @@ def retrieve_hamiltonian(
         parts[name] = part_of_map(array, fraction, pattern=pattern, energy=energy, margin=blur, seed=problem.seed)
     _check_bands(problem, next(iter(maps)), bands)
     _check_edge(problem, parts)
+    points = starts if not isinstance(starts, int) else _drawn(problem, starts)
     given = parts if len(parts) > 1 or isinstance(problem.instrument, Mapping) else next(iter(parts.values()))
     found = fit(
-        given, problem, starts=starts, max_steps=max_steps, progress=progress, state_file=state_file,
+        given, problem, starts=points if len(points) > 1 else 1, max_steps=max_steps, progress=progress, state_file=state_file,
         bootstrap_draws=bootstrap_draws,
     )  # fmt: skip
     costs = np.array(found.start_costs or (found.cost,))
@@ -158,7 +160,7 @@ def retrieve_hamiltonian(
             surfaces[name] = surface
     used = {n: float(np.isfinite(parts[n].values).sum() / max(np.isfinite(maps[n].values).sum(), 1)) for n in maps}
     report = [*found.report, *(s for n, f in surfaces.items() for s in _sentences(n, f))]
-    return Retrieval(found, starts, reached, surfaces, used, time.perf_counter() - began, report)
+    return Retrieval(found, len(points), reached, surfaces, used, time.perf_counter() - began, report)
 
 
 def fermi_surface_of(
@@ -221,6 +223,18 @@ def _plane(lab: Model, instrument: Instrument) -> float:
         return 0.0
     hv = jnp.asarray(float(instrument.photon_energy))
     return float(central_kz(instrument, jnp.zeros((1, 2)), jnp.zeros(()), hv)[0])
+
+
+def _drawn(problem: Problem, starts: int) -> list[dict[str, float]]:
+    """The parameters' own values, then draws out of their priors."""
+    if starts < 1:
+        raise ValueError(f"Argument `starts` must be a whole number ≥ 1 or a list of points, but is {starts!r}.")
+    t = make_transform(problem.parameters)
+    drawable = np.isfinite(t.sigma) | (np.isfinite(t.lower) & np.isfinite(t.upper))
+    held = t._replace(prior=np.where(drawable, t.prior, t.centre), sigma=np.where(drawable, t.sigma, 1e-9 * t.scale))
+    rng = np.random.default_rng([problem.seed, 1])
+    drawn = [t.centre, *(draw_from_prior(held, rng) for _ in range(starts - 1))]
+    return [dict(zip(t.names, map(float, x), strict=True)) for x in drawn]
 
 
 def _check_bands(problem: Problem, name: str, bands: int | None) -> None:
