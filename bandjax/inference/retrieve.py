@@ -178,15 +178,16 @@ def fermi_surface_of(
     values = {n: jnp.asarray(v) for n, v in found.values.items()}
     transform = make_transform(found.problem.parameters)
 
-    def bands_at(x: jax.Array) -> jax.Array:
+    def bands_at(x: jax.Array) -> tuple[jax.Array, jax.Array]:
         now = values | {n: x[i] for i, n in enumerate(names)}
         now |= {n: factor * now[other] for n, other, factor in transform.tied}
         there = dataclasses.replace(of_map(found.problem.instrument, name), **instrument_values(now, name))
         model = of_map(found.problem.model_of, name)(model_values(now))
-        return plane_energies(laboratory_model(model, there), height, grid, vectors) - there.fermi_energy
+        energies = plane_energies(laboratory_model(model, there), height, grid, vectors) - there.fermi_energy
+        return energies, energies
 
     x = jnp.asarray([found.values[n] for n in names])
-    energies, slopes = jax.jit(bands_at)(x), jax.jit(jax.jacfwd(bands_at))(x)
+    slopes, energies = jax.jit(jax.jacfwd(bands_at, has_aux=True))(x)
     pockets = find_pockets(np.asarray(energies), 0.0, vectors)
     shares, per_energy = jax.vjp(lambda e: _areas(e, pockets), energies)
     rows = jax.vmap(per_energy)(jnp.eye(shares.size))[0]  # (area, n, n, band)
