@@ -1,7 +1,7 @@
 """How much of a Fermi surface is needed: the error of a two-orbital Hamiltonian against the part of the data.
 
 Claim: with 1, 1/2, 1/4, 1/8 and 1/16 of the wave vectors of two maps (E − E_F > −0.1 eV; the setting of retrieve_two_orbital) every
-fit from a draw of the priors reaches the optimum, and the pooled efficiency stays within 0.75 to 1.35 (24 draws of 9 numbers: ± 0.1), so that the
+fit from a draw of the priors reaches the optimum, and the pooled efficiency stays within 0.65 to 1.35 (16 draws of 9 numbers: ± 0.12), so that the
 curve is that of the information in the data: spectra drawn at random cost the square root of their number, a window more once whole
 pockets are missing. Peak fits of the windows run beside it.
 
@@ -29,9 +29,9 @@ class Config:
     """Everything that the experiment depends on beside the setting of retrieve_two_orbital."""
 
     fractions: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125, 0.0625)
-    draws: int = 24
-    random_draws: int = 12
-    peak_fit_draws: int = 3
+    draws: int = 16
+    random_draws: int = 8
+    peak_fit_draws: int = 2
     base: two.Config = dataclasses.field(default_factory=two.Config)
 
 

@@ -106,7 +106,8 @@ def find_pockets(energies: np.ndarray, level: float, vectors: np.ndarray) -> lis
         for kind, inside in (("electron", below), ("hole", ~below)):
             if not inside.any() or inside.all():
                 continue
-            label, _ = ndimage.label(np.tile(inside, (3, 3)), structure=_CONNECTED)
+            label = np.empty((3 * n, 3 * n), np.int32)
+            ndimage.label(np.tile(inside, (3, 3)), structure=_CONNECTED, output=label)
             pieces = []
             for one in np.unique(label[n : 2 * n, n : 2 * n][inside]):
                 at = np.argwhere(label == one)
