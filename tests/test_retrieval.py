@@ -230,3 +230,36 @@ kz_points = 1
     assert dataset["filled"].dims == ("surface", "level") and "pocket_area" in dataset
     assert main([*command, "--bands", "3"]) == 2
     assert "must have the 3 bands" in capsys.readouterr().err
+
+
+MODELS = {  # structure, table, what is free, Fermi level on the table's scale, photon energy, centre of the map
+    "tetragonal single_orbital": (bj.cubic_lattice(A, c=6.6), ("t", "t_z"), -0.3, 60.0, (0.0, 0.0)),
+    "cubic two_orbital": (bj.cubic_lattice(A), ("t_sigma", "t_sigma'"), -0.7, 60.0, (0.0, 0.0)),
+    "graphene pz": (bj.graphene(), ("gamma0",), -1.0, 60.0, (4 * np.pi / (3 * 2.46), 0.0)),
+    "Si vogl1983": (bj.zincblende("Si"), ("V_xx", "V_sp"), -1.0, 60.0, (0.0, 0.0)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_every_kind_of_model_is_retrieved(name):
+    """From half of a volume above E_F − 0.3 eV, two starts; values within their errors of those that the data were made with."""
+    atoms, free, level, photon, origin = MODELS[name]
+    material, _, which = name.rpartition(" ")
+    table = bj.load_parameters(material, which)
+    model_of = bj.table_model(atoms, table, spin_orbit=bool(table.spec.spin_orbit))
+    instrument = INSTRUMENT.replace(
+        fermi_energy=level, photon_energy=photon, origin=origin, fwhm_momentum=0.08, eta=0.08
+    )
+    k = np.linspace(-0.6, 0.6, 18)
+    axes = {"ky": k, "kx": k, "energy": np.linspace(-0.5, 0.1, 16)}
+    mean = np.asarray(bj.arpes_image(model_of({}), instrument, axes, kz_points=1))
+    data = xr.DataArray(np.random.default_rng(1).poisson(mean).astype(float), dims=tuple(axes), coords=axes)
+    parameters = {n: bj.Parameter(float(table[n]), sigma=0.04 * abs(float(table[n]))) for n in free}
+    parameters |= bj.instrument_parameters(instrument, {"fermi_energy": 0.03, "gain": None})
+    problem = bj.Problem(model_of, parameters, instrument, inflate=False, broadening=((0.0, 0.3),), kz_points=1, seed=3)
+    found = bj.retrieve_hamiltonian(data, problem, starts=2, fraction=0.5, energy=(-0.3, 0.1), grid=24)
+    truth = {**{n: float(table[n]) for n in free}, "fermi_energy": level, "gain": 8.0}
+    pulls = [(found.fit.values[n] - v) / found.fit.errors[n] for n, v in truth.items()]
+    assert found.reached == 2 and np.abs(pulls).max() < 3.5
+    assert np.isfinite(found.surfaces["map"].filled_error).all()

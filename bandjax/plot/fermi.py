@@ -68,7 +68,7 @@ def plot_fermi_surface(
                 _contours(axis, surfaces[name], style, 1.2, colour="black" if style == "dotted" else "tab:red")
         titles = (f"{name}, |E − E_F| ≤ {NEAR * 1e3:.0f} meV", "model", "residual")
         for axis, title in zip(axes, titles, strict=True):
-            axis.set_title(title, fontsize=8)
+            axis.set_title(title, fontsize=7)
     lines = [Line2D([], [], color=COLOURS[b % len(COLOURS)], label=f"band {b}, fit") for b in _crossing(found)]
     for style, other in zip(STYLES, others or {}, strict=False):
         lines.append(Line2D([], [], color="black" if style == "dotted" else "tab:red", linestyle=style, label=other))
