@@ -184,9 +184,9 @@ class Setup:
         slope = np.asarray(self.slopes(u))
         return np.asarray(self.linearise(u, [observed(p) for p in parts], jnp.asarray(0.0))[2]) / np.outer(slope, slope)
 
-    def areas(self, x: np.ndarray) -> np.ndarray:
-        """Filled part of the zone, of each band in each plane, (map × band,)."""
-        values = {n: float(v) for n, v in all_values(self.transform, jnp.asarray(x)).items()}
+    def areas(self, x: np.ndarray, **more: float) -> np.ndarray:
+        """Filled part of the zone, of each band in each plane, (map × band,); `more`: values that are no parameters."""
+        values = {n: float(v) for n, v in all_values(self.transform, jnp.asarray(x)).items()} | more
         return np.asarray(self._areas({n: jnp.asarray(v) for n, v in values.items()})).ravel()
 
     def _areas(self, values: dict[str, jax.Array]) -> jax.Array:
@@ -376,6 +376,7 @@ def robustness(setup: Setup) -> dict:
     centre = np.asarray(setup.transform.centre)
     for kind in ALTERED:
         rows = []
+        true_areas = setup.areas(centre, **({"t_sigma''": THIRD} if kind == "third neighbours" else {}))
         for i in range(c.robust_draws):
             _, start, rng = setup.draw(10_000 + i)
             means = altered(setup, kind, centre)
@@ -396,7 +397,7 @@ def robustness(setup: Setup) -> dict:
                 count = int(part.fitted.sum())
                 tests.append((t.reduced_chi2, max(abs(np.array(t.correlation))) * np.sqrt(count)))
             rows.append({
-                "pull": (x - centre)[at] / sigma[at], "off": (x - centre)[at], "area": setup.areas(x) - setup.areas(centre),
+                "pull": (x - centre)[at] / sigma[at], "off": (x - centre)[at], "area": setup.areas(x) - true_areas,
                 "chi2": np.mean([t[0] for t in tests]), "correlation": max(t[1] for t in tests),
             })  # fmt: skip
             if i == 0:
@@ -404,7 +405,7 @@ def robustness(setup: Setup) -> dict:
                 theta, _, _ = fit_model(peaks, bands, start[at], prior, "both")
                 whole = centre.copy()
                 whole[at] = theta
-                rows[-1]["peak_area"] = setup.areas(whole) - setup.areas(centre)
+                rows[-1]["peak_area"] = setup.areas(whole) - true_areas
                 rows[-1]["peak_off"] = theta - centre[at]
         rms = lambda n, rows=rows: np.sqrt(np.mean([r[n] ** 2 for r in rows], axis=0))  # noqa: E731
         out[kind] = {
