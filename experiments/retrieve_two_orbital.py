@@ -76,7 +76,7 @@ KNOWN = Known(0.03, 0.04, 30.0, 0.02)
 class Setup:
     """The problem, and compiled functions of it for many draws."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, brightness: int = 0) -> None:
         self.config = config
         table = bj.load_parameters("cubic", "two_orbital").replace(**{n: v for n, (v, _) in PRIORS.items()})
         table_of = bj.table_model(bj.cubic_lattice(A), table, spin_orbit=False)
@@ -97,6 +97,8 @@ class Setup:
         parameters |= bj.instrument_parameters(base, widths)
         for name in PHOTONS:
             parameters[f"{name}.gain"] = bj.instrument_parameters(base, ("gain",))["gain"]
+        if brightness:
+            parameters |= bj.brightness_parameters(brightness, maps=tuple(PHOTONS))
         self.problem = bj.Problem(
             table_of,
             parameters,
@@ -367,18 +369,19 @@ ELEMENT = 0.4  # the brightness goes from 0.6 to 1.4
 ALTERED = ("none", "third neighbours", "k_z broadening", "Fermi-liquid width", "matrix element")
 
 
-def robustness(setup: Setup) -> dict:
+def robustness(setup: Setup, kinds: tuple[str, ...] = ALTERED) -> dict:
     """Bias where the data have something that the fit lacks, and whether its residual says so."""
     c, out = setup.config, {}
     at = [setup.names.index(n) for n in SHARED]
     bands = {n: setup.bands_of(n) for n in PHOTONS}
     prior = setup.transform.prior[at], setup.transform.sigma[at]
     centre = np.asarray(setup.transform.centre)
-    for kind in ALTERED:
+    for kind in kinds:
         rows = []
         true_areas = setup.areas(centre, **({"t_sigma''": THIRD} if kind == "third neighbours" else {}))
         for i in range(c.robust_draws):
             _, start, rng = setup.draw(10_000 + i)
+            start = np.where([".brightness" in n for n in setup.names], 0.0, start)
             means = altered(setup, kind, centre)
             maps = setup.maps(means, rng)
             found = setup.fit(maps, start)
@@ -397,7 +400,7 @@ def robustness(setup: Setup) -> dict:
                 count = int(part.fitted.sum())
                 tests.append((t.reduced_chi2, max(abs(np.array(t.correlation))) * np.sqrt(count)))
             rows.append({
-                "pull": (x - centre)[at] / sigma[at], "off": (x - centre)[at], "area": setup.areas(x) - true_areas,
+                "pull": (x - centre)[at] / sigma[at], "sigma": sigma[at], "off": (x - centre)[at], "area": setup.areas(x) - true_areas,
                 "chi2": np.mean([t[0] for t in tests]), "correlation": max(t[1] for t in tests),
             })  # fmt: skip
             if i == 0:
@@ -410,6 +413,7 @@ def robustness(setup: Setup) -> dict:
         rms = lambda n, rows=rows: np.sqrt(np.mean([r[n] ** 2 for r in rows], axis=0))  # noqa: E731
         out[kind] = {
             "mean_pull": dict(zip(SHARED, np.mean([r["pull"] for r in rows], axis=0).tolist(), strict=True)),
+            "error": dict(zip(SHARED, np.mean([r["sigma"] for r in rows], axis=0).tolist(), strict=True)),
             "bias": dict(zip(SHARED, np.mean([r["off"] for r in rows], axis=0).tolist(), strict=True)),
             "area_rms": rms("area").tolist(), "reduced_chi2": float(np.mean([r["chi2"] for r in rows])),
             "neighbour_correlation_sigma": float(np.mean([r["correlation"] for r in rows])),
@@ -479,6 +483,7 @@ def run(config: Config, out: Path, keep: Callable[[dict], None] = lambda metrics
     print("one retrieval", {n: metrics["retrieval"][n] for n in ("reached", "starts", "seconds")})
     keep(metrics)
     metrics["robustness"] = robustness(setup)
+    metrics["robustness with free brightness"] = robustness(Setup(config, brightness=3), ("none", "matrix element"))
     return metrics
 
 

@@ -11,8 +11,10 @@ import xarray as xr
 
 import bandjax as bj
 from bandjax.cli import main
+from bandjax.inference.brightness import brightness_of
 from bandjax.inference.partial import window_limits
 from bandjax.inference.problem import make_objective, observed, prepare
+from bandjax.photoemission.pixels import as_axes
 from bandjax.spectrum.fermi_surface import (
     filled_areas,
     find_pockets,
@@ -270,3 +272,52 @@ def test_every_kind_of_model_is_retrieved(name):
     pulls = [(found.fit.values[n] - v) / found.fit.errors[n] for n, v in truth.items()]
     assert found.reached == 2 and np.abs(pulls).max() < 3.5
     assert np.isfinite(found.surfaces["map"].filled_error).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: bj.brightness_parameters(4), "`order` must be a whole number from 1 to 3, but is 4"),
+        (lambda: bj.brightness_parameters(1, lateral=0), "`lateral` must be a whole number from 1 to 2"),
+        (lambda: bj.fit(empty(), problem_with({"brightness_z": bj.Parameter(0.0)})), "`brightness_z` must be a value of the model"),
+    ],
+)  # fmt: skip
+def test_brightness_that_is_refused(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+def problem_with(more: dict[str, bj.Parameter]) -> bj.Problem:
+    own = problem()
+    return dataclasses.replace(own, parameters={**own.parameters, **more})
+
+
+def test_brightness_is_a_product_of_legendre_polynomials():
+    """c_10 x + c_02 (3y² − 1)/2 with x = kx and y = ky scaled to ±1; a map's own beside what all share."""
+    axes = as_axes(empty())
+    x = np.linspace(-1, 1, 16)
+    values = {"brightness_x": 0.3, "other.brightness_x": 9.0, "own.brightness_yy": -0.2, "t": 5.0}
+    expected = np.exp(0.3 * x[None, :] - 0.2 * (1.5 * x[:, None] ** 2 - 0.5))[..., None]
+    np.testing.assert_allclose(brightness_of(values, "own", axes), expected, rtol=1e-6)
+    assert brightness_of({"t": 1.0, "other.brightness_x": 1.0}, "own", axes) == 1.0
+    assert len(bj.brightness_parameters(3)) == 9 and set(bj.brightness_parameters(1, maps=("a",))) == {
+        "a.brightness_x",
+        "a.brightness_y",
+    }
+
+
+@pytest.mark.slow
+def test_a_free_brightness_takes_up_a_smooth_matrix_element():
+    """Data 1 ± 0.4 as bright along kx: hoppings are off without the coefficients, and within their errors with them."""
+    like = empty(24)
+    mean = np.asarray(bj.arpes_image(MODEL_OF({}), INSTRUMENT.replace(gain=160.0), like))
+    x, y = np.linspace(-1, 1, 24), np.linspace(-1, 1, 24)[:, None]
+    data = like.copy(data=1.0 + (mean - 1.0) * (1 + 0.3 * x + 0.2 * x * y)[..., None])
+    pulls = {}
+    for name, more in (("without", {}), ("with", bj.brightness_parameters(3))):
+        own = problem_with(more)
+        own.parameters["gain"] = own.parameters["gain"]._replace(value=150.0)
+        found = bj.fit(bj.part_of_map(data, 0.25, margin=0.12), own, bootstrap_draws=0)
+        truth = {"t": 0.4, "t'": -0.1, "fermi_energy": -0.5}
+        pulls[name] = max(abs(found.values[n] - v) / found.errors[n] for n, v in truth.items())
+    assert pulls["with"] < 0.5 and pulls["without"] > 2.0  # data without noise, of 160 counts/eV

@@ -26,6 +26,7 @@ from bandjax.inference import (
     table_parameters,
     zincblende_numbers,
 )  # fmt: skip
+from bandjax.inference.brightness import TERMS, is_brightness
 from bandjax.io import check_map, read, to_fermi
 from bandjax.materials import Table, load_parameters, load_table
 from bandjax.photoemission import QUANTITIES, Instrument, check_instrument
@@ -282,10 +283,9 @@ def parameters_of(
     _names(only or (), table.energies)
     out = table_parameters(table, start=start, fixed=fixed, **prior)
     given = dict(config.get("parameters", {}))
+    numbers = (*QUANTITIES, *TERMS)
     instrument_names = (
-        (*QUANTITIES, *(f"{m}.{q}" for m in instruments for q in QUANTITIES))
-        if len(instruments) > 1
-        else tuple(QUANTITIES)
+        (*numbers, *(f"{m}.{q}" for m in instruments for q in numbers)) if len(instruments) > 1 else numbers
     )
     known = (*table.values, *instrument_names)
     free = given.pop("free", [])
@@ -293,6 +293,8 @@ def parameters_of(
     for name in dict.fromkeys((*free, *given)):
         if name in table.values:
             base = out.get(name, Parameter(float(table[name])))._replace(fixed=False)
+        elif is_brightness(name):
+            base = Parameter(0.0, sigma=0.5, unit="1")
         else:
             owner, _, quantity = name.rpartition(".")
             instrument = instruments[owner] if owner else next(iter(instruments.values()))

@@ -1,7 +1,7 @@
 """What is fitted to what: maps, model, instrument, parameters, noise; and the objective that the solver sees.
 
-Parameter names: a name of `QUANTITIES` ("eta") is a number of every map's instrument, "map.eta" that of one map, and
-every other name goes to `model_of`. Maps are fitted jointly; what they share is what has one name.
+Parameter names: a name of `QUANTITIES` ("eta") is a number of every map's instrument, "map.eta" that of one map, likewise
+those of a smooth brightness (`inference/brightness.py`), and every other name goes to `model_of`. Maps are fitted jointly; what they share is what has one name.
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ from scipy.ndimage import gaussian_filter1d
 from bandjax import checks
 from bandjax.checks import nearest
 from bandjax.hamiltonian import Model, tight_binding
+from bandjax.inference.brightness import TERMS, brightness_of, is_brightness
 from bandjax.inference.likelihood import Likelihood, check_likelihood, cost_and_score, pixel_variance
 from bandjax.inference.linear import (
     FreeWeights,
@@ -268,7 +269,8 @@ def make_objective(problem: Problem, parts: list[Part], transform: Transform) ->
             instrument = dataclasses.replace(
                 instrument, fwhm_momentum=jnp.sqrt(instrument.fwhm_momentum**2 + width**2 + 1e-12)
             )
-        return model_at(values, part.name), instrument
+        factor = brightness_of(values, part.name, part.plan.axes)
+        return model_at(values, part.name), dataclasses.replace(instrument, gain=instrument.gain * factor)
 
     def images(u: jax.Array, part: Part, broadening: jax.Array) -> jax.Array:
         model, instrument = settings(u, part, broadening)
@@ -346,8 +348,8 @@ def make_objective(problem: Problem, parts: list[Part], transform: Transform) ->
 
 
 def model_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the values that go to `model_of`: all but instrument numbers, shared or of one map."""
-    return {n: v for n, v in values.items() if n.rsplit(".", 1)[-1] not in QUANTITIES}
+    """Those of the values that go to `model_of`: all but instrument numbers and brightness, shared or of one map."""
+    return {n: v for n, v in values.items() if n.rsplit(".", 1)[-1] not in QUANTITIES and not is_brightness(n)}
 
 
 def _check_options(problem: Problem) -> None:
@@ -374,7 +376,13 @@ def _check_options(problem: Problem) -> None:
 
 
 def _check_names(problem: Problem, maps: list[str]) -> None:
-    known = list(QUANTITIES) + [f"{m}.{q}" for m in maps for q in QUANTITIES]
+    numbers = (*QUANTITIES, *TERMS)
+    known = list(numbers) + [f"{m}.{q}" for m in maps for q in numbers]
+    bright = [n for n in problem.parameters if is_brightness(n)]
+    if bright and problem.weights is not None:
+        raise ValueError(
+            f"Parameter `{bright[0]}` may not be given beside `weights`, which hold the brightness already."
+        )
     model_names = _model_names(problem)
     for name in problem.parameters:
         if name in known or (model_names is None and "." not in name) or name in (model_names or ()):
