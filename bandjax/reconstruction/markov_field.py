@@ -25,6 +25,7 @@ from bandjax.reconstruction.volumes import (
     Volume,
     check_columns,
     equidistant,
+    mode_on,
     scaled_surfaces,
     surfaces_on,
     volume_of,
@@ -57,7 +58,7 @@ class Reconstruction:
 def reconstruct_bands(
     data: xr.DataArray, initial: Bands, *, posterior: str = "counts", sigma_pair: float | None = None,
     sigma_curvature: float | None = None, prior: Bands | None = None, sigma_prior: float | None = None,
-    line: tuple[float, float] | None = None, background: int = 1, fermi_edge: xr.DataArray | np.ndarray | None = None,
+    prior_modes: Sequence[Bands] | None = None, line: tuple[float, float] | None = None, background: int = 1, fermi_edge: xr.DataArray | np.ndarray | None = None,
     offset: float = 0.0, momentum_scale: float = 1.0, aligned: bool = False,
     preprocessing: Preprocessing | None = None, anneal: Sequence[float] | None = None,
     mask: np.ndarray | xr.DataArray | None = None, fill_missing: bool = False, noise_scale: float | str = 1.0,
@@ -73,6 +74,9 @@ def reconstruct_bands(
         sigma_curvature: Width of the prior of second differences, eV a pixel² ("counts"); None: by held-out counts.
         prior: Mean of the prior, such as tight-binding bands ("counts"): what is smooth is then the difference from it.
         sigma_prior: Width of the prior about `prior` at every k, eV; None: none, an offset and a slope from it cost nothing.
+        prior_modes: Surfaces of all bands, each added to `prior` in the amount that the map wants ("counts"): the derivatives ∂E/∂θ of
+            tight-binding bands, in eV per unit of θ. The result has `prior_amplitude`, the change of θ, with its covariance, and
+            the errors contain it.
         line: (sigma, eta) of the Voigt line in eV ("counts"); None: fitted.
         background: 1, a constant at every k; 2, and a line falling to zero at the highest energy ("counts").
         fermi_edge: Factor of the mean at every energy, such as a Fermi function; None: 1 ("counts").
@@ -99,7 +103,18 @@ def reconstruct_bands(
         ImportError: Contrast equalisation without scikit-image.
     """
     checks.one_of("posterior", posterior, ("counts", "published"))
-    _check(posterior, sigma_pair, sigma_curvature, prior, sigma_prior, line, background, momentum_scale, freedom)
+    _check(
+        posterior,
+        sigma_pair,
+        sigma_curvature,
+        prior,
+        sigma_prior,
+        prior_modes,
+        line,
+        background,
+        momentum_scale,
+        freedom,
+    )
     volume = volume_of(data, mask=mask)
     seen = check_columns(volume, filled=fill_missing or prior is not None)
     start = surfaces_on(initial, volume)
@@ -136,13 +151,18 @@ def reconstruct_bands(
         sigma_curvature=sigma_curvature, freedom=freedom, sigma_pair=sigma_pair, sigma_prior=sigma_prior, background=background,
         line=line, anneal=anneal, seed=seed,
     )  # fmt: skip
-    return _counting(volume, start, prior, fermi_edge, scale, options, errors, attributes, report)
+    return _counting(volume, start, prior, prior_modes or (), fermi_edge, scale, options, errors, attributes, report)
 
 
 def _check(
     posterior: str, sigma_pair: float | None, sigma_curvature: float | None, prior: Bands | None, sigma_prior: float | None,
-    line: tuple[float, float] | None, background: int, momentum_scale: float, freedom: float | None,
+    prior_modes: Sequence[Bands] | None, line: tuple[float, float] | None, background: int, momentum_scale: float,
+    freedom: float | None,
 ) -> None:  # fmt: skip
+    if prior_modes is not None and prior is None:
+        raise ValueError(
+            "Argument `prior_modes` needs `prior`, the surfaces to which they are added, but there are none."
+        )
     widths = {"sigma_pair": sigma_pair, "sigma_curvature": sigma_curvature, "sigma_prior": sigma_prior}
     for name, value in {**widths, "momentum_scale": momentum_scale, "freedom": freedom}.items():
         if value is not None:
@@ -182,7 +202,10 @@ def _published(
         halves = (volume._replace(counts=part) for part in (train, held))
         scan = scan_sigma_pair(*halves, lambda v: preprocess(v, steps)[0], start, FIRST_SIGMA_PAIR, anneal=stages)
         sigma_pair, by = scan.best, "held-out counts"
-        attributes |= {"scan_sigma_pair": scan.values.tolist(), "scan_held_out_log_likelihood": scan.scores.tolist()}
+        attributes |= {
+            "scan_sigma_pair": scan.values.tolist(),
+            "scan_held_out_mean_square_eV2": (-scan.scores).tolist(),
+        }
         if scan.at_end:
             report.append(f"sigma_pair = {sigma_pair:.3g} eV lies at the end of what was tried.")
     prepared, done = preprocess(volume, steps)
@@ -195,12 +218,13 @@ def _published(
 
 
 def _counting(
-    volume: Volume, start: np.ndarray, prior: Bands | None, fermi_edge: xr.DataArray | np.ndarray | None, scale: float,
-    options: Options, errors: bool, attributes: dict[str, Any], report: list[str],
+    volume: Volume, start: np.ndarray, prior: Bands | None, prior_modes: Sequence[Bands],
+    fermi_edge: xr.DataArray | np.ndarray | None, scale: float, options: Options, errors: bool, attributes: dict[str, Any], report: list[str],
 ) -> Reconstruction:  # fmt: skip
     mean = None if prior is None else surfaces_on(prior, volume, "prior")
     if mean is not None and len(mean) != len(start):
         raise ValueError(f"Argument `prior` must have the {len(start)} bands of `initial`, but has {len(mean)}.")
+    modes = np.stack([mode_on(mode, volume, len(start)) for mode in prior_modes]) if prior_modes else None
     factor = None if fermi_edge is None else np.asarray(fermi_edge, float)
     if factor is not None:
         checks.shape_is("fermi_edge", factor, (volume.energy.size,))
@@ -209,7 +233,9 @@ def _counting(
     if scale != 1:
         counts = counts / scale
         counts = np.round(counts) if options.sigma_curvature is None else counts
-    found = counting_posterior(counts, volume.energy, start, options, prior=mean, factor=factor, errors=errors)
+    found = counting_posterior(
+        counts, volume.energy, start, options, prior=mean, modes=modes, factor=factor, errors=errors
+    )
     attributes |= settings(options, found) | {
         "error_method": found.error_method, "converged": int(found.converged), "prior": "plane" if mean is None else "surfaces",
     }  # fmt: skip
@@ -221,7 +247,11 @@ def _counting(
             "background do not describe the map, and errors are too small by at least the square root of that."
         )
     extra = {"height": found.height * scale, "background": found.background * scale}
-    return _result(volume, found.energy, found.error, extra, found.converged, attributes, report)
+    out = _result(volume, found.energy, found.error, extra, found.converged, attributes, report)
+    if modes is not None:
+        out.dataset["prior_amplitude"] = ("mode", found.amplitude)
+        out.dataset["prior_amplitude_covariance"] = (("mode", "mode_"), found.amplitude_covariance)
+    return out
 
 
 def _result(

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from bandjax.reconstruction import counting, fields
+from bandjax.reconstruction import counting, fields, prior_modes
 from bandjax.reconstruction.choose import HELD_OUT, Scan, thinned
 from bandjax.reconstruction.counting import Counts, Line
+from bandjax.reconstruction.errors import surface_errors
 
 COARSE_PIXELS = 1200
 WIDTH_FACTOR, WIDTH_TRIALS = (
@@ -25,6 +26,7 @@ WIDTH_FACTOR, WIDTH_TRIALS = (
 )  # of the prior of second differences, between what is tried and at most how many are
 POINT_SIGMA = 2.0  # of the logarithm of a height about that of the whole map: keeps dark pixels finite
 LINE_STEPS, LINE_TOLERANCE = 5, 0.01
+MODE_STEPS, MODE_TOLERANCE = 8, 0.01  # of the amplitudes of the prior's modes; gain of −log posterior at which they end
 
 
 class Options(NamedTuple):
@@ -68,6 +70,8 @@ class Surfaces(NamedTuple):
         reduced_chi2: Mean of (c − μ)²/μ over the pixels with μ > 1, of the binned counts.
         binning: Energies in one bin of the last stage.
         converged: Whether the last descent ended.
+        amplitude: Of the prior's modes, (mode,).
+        amplitude_covariance: (mode, mode).
     """
 
     energy: np.ndarray
@@ -81,11 +85,13 @@ class Surfaces(NamedTuple):
     reduced_chi2: float
     binning: int
     converged: bool
+    amplitude: np.ndarray
+    amplitude_covariance: np.ndarray
 
 
 def counting_posterior(
     intensity: np.ndarray, energy: np.ndarray, start: np.ndarray, options: Options, *, prior: np.ndarray | None = None,
-    factor: np.ndarray | None = None, errors: bool = True,
+    modes: np.ndarray | None = None, factor: np.ndarray | None = None, errors: bool = True,
 ) -> Surfaces:  # fmt: skip
     """Maximum of our posterior; see the module's head.
 
@@ -95,10 +101,13 @@ def counting_posterior(
         start: (band, nx, ny).
         options: Prior, line, background.
         prior: Mean of the surfaces; None: a plane costs nothing.
+        modes: Surfaces that the mean may add in any amount, (mode, band, nx, ny); see `prior_modes`.
         factor: f(E), see `counting`.
         errors: Whether to compute standard errors.
     """
     bands = len(start)
+    modes = np.zeros((0, *start.shape)) if modes is None else modes
+    amplitude = np.zeros(len(modes))
     stride = (
         max(1, int(np.sqrt(start[0].size / COARSE_PIXELS)))
         if start.shape[2] > 1
@@ -115,11 +124,15 @@ def counting_posterior(
     mean = _mean(zero[:, pick[0], pick[1]], x)
     rough = _prior(options, bands, (given or 0.01) * max(strides) ** 2, stride=max(strides), robust=False)
     line, x = _coarse(data, x, mean, rough, energy, options)
+    if len(modes):
+        x, change, _ = _settled(data, line, rough, mean, x, modes[..., pick[0], pick[1]], _longest(energy, bands, x))
+        amplitude += change
+        mean = _mean((zero + _sum(amplitude, modes))[:, pick[0], pick[1]], x)
 
     # 2. fine, with the smoothness
     typical = _typical_curvature(x - mean, bands, max(strides))
     x = _refined(x, start.shape[1:], strides, pick)
-    mean = _mean(zero, x)
+    mean = _mean(zero + _sum(amplitude, modes), x)
     binning = _binning(line, energy, intensity)
     kept = counting.counts_of(
         *_binned(intensity, energy, binning), background=options.background, factor=_factor(factor, energy, binning)
@@ -143,20 +156,48 @@ def counting_posterior(
     if options.line is None:
         line, _ = counting.better_line(kept, line, x, jax.jit(counting.data_term)(kept, line, x))
     end = counting.descend(kept, line, prior_end, mean, x, longest, steps=40, tolerance=0.05)
-    x = end.x
+    x, free = end.x, None
+    if len(modes):
+        x, change, free = _settled(kept, line, prior_end, mean, x, modes, longest)
+        amplitude += change
+        mean = mean.at[:bands].add(_sum(change, modes))
     error, method = None, "not computed"
     if errors:
         term = jax.jit(counting.data_term)(kept, line, x)
-        error, method = fields.standard_errors(term, prior_end, x - mean, seed=options.seed)
-        error = error[:bands]
+        error, method = surface_errors(term, prior_end, x - mean, seed=options.seed)
+        error = error[:bands] if free is None else np.sqrt(error[:bands] ** 2 + free.variance[:bands])
     mu = np.asarray(jax.jit(counting.means)(kept, line, x))
     bright = (mu > 1) & np.asarray(kept.valid)
     chi2 = float(np.mean((np.asarray(kept.counts)[bright] - mu[bright]) ** 2 / mu[bright])) if bright.any() else np.nan
     found = np.asarray(x)
     return Surfaces(
         found[:bands], error, method, np.exp(found[bands : 2 * bands]), np.exp(found[2 * bands :]), line, scan, float(given),
-        chi2, binning, bool(end.converged),
+        chi2, binning, bool(end.converged), amplitude, np.zeros((0, 0)) if free is None else free.covariance,
     )  # fmt: skip
+
+
+def _settled(
+    data: Counts, line: Line, prior: fields.Smoothness, mean: jax.Array, x: jax.Array, modes: np.ndarray, longest: jax.Array
+) -> tuple[jax.Array, np.ndarray, prior_modes.Step]:  # fmt: skip
+    """The field with the amplitudes of the prior's modes where the map wants them; their change, and the last step."""
+    total, term = np.zeros(len(modes)), jax.jit(counting.data_term)
+    whole = jnp.zeros((len(modes), *x.shape), x.dtype).at[:, : modes.shape[1]].set(modes)
+    found = prior_modes.step(term(data, line, x), prior, x - mean, whole)
+    for _ in range(MODE_STEPS):
+        if found.gain < MODE_TOLERANCE:
+            break
+        change = jnp.asarray(found.amplitude, x.dtype)
+        total += found.amplitude
+        mean = mean + jnp.tensordot(change, whole, 1)
+        x = counting.descend(
+            data, line, prior, mean, x + jnp.tensordot(change, found.follow, 1), longest, steps=20, tolerance=0.05
+        ).x
+        found = prior_modes.step(term(data, line, x), prior, x - mean, whole)
+    return x, total, found
+
+
+def _sum(amplitude: np.ndarray, modes: np.ndarray) -> np.ndarray:
+    return np.tensordot(amplitude, modes, 1)
 
 
 def _coarse(
