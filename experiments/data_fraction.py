@@ -76,7 +76,7 @@ def curve_point(config: Config, fraction: float, pattern: str) -> dict:
 
 def plot_curve(points: list[dict]) -> Figure:
     """Errors against the fraction."""
-    figure = Figure(figsize=(7.2, 3.0), layout="constrained")
+    figure = Figure(figsize=(7.2, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for pattern, colour in (("window", "tab:blue"), ("random", "tab:orange")):
         own = [p for p in points if p["pattern"] == pattern or p["fraction"] == 1]
@@ -91,11 +91,13 @@ def plot_curve(points: list[dict]) -> Figure:
             name = "MDC and EDC" if method == "both" else "MDC"
             axis.loglog([p["fraction"] for p in windows], values, "s:", color=colour, label=f"window, peaks ({name})")
         axis.set_xlabel("part of the wave vectors")
-        axis.set_xticks([p["fraction"] for p in windows], [f"1/{round(1 / p['fraction'])}" for p in windows])
+        axis.set_xticks(
+            [p["fraction"] for p in windows], [f"1/{round(1 / p['fraction'])}".removesuffix("/1") for p in windows]
+        )
         axis.minorticks_off()
     left.set_ylabel("rms error (prior widths)")
     right.set_ylabel("rms error of filled areas (zones)")
-    left.legend(fontsize=6.5)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7, frameon=False)
     return figure
 
 

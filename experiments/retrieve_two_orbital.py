@@ -118,6 +118,8 @@ class Setup:
         self.means = jax.jit(lambda u: [m for m, _ in full.predict(u, blank, jnp.asarray(0.0))])
         objective = make_objective(self.problem, self.parts, self.transform)
         self.linearise, self.cost = jax.jit(objective.linearise), jax.jit(objective.cost)
+        unseen = [observed(p) for p in self.parts]
+        self.part_means = jax.jit(lambda u: [m for m, _ in objective.predict(u, unseen, jnp.asarray(0.0))])
 
         def descend(u: jax.Array, obs: list[Observed], width: jax.Array, tolerance: jax.Array):
             return minimise(
@@ -388,14 +390,11 @@ def robustness(setup: Setup, kinds: tuple[str, ...] = ALTERED) -> dict:
             x = np.asarray(setup.to_x(found.u))
             slope = np.asarray(setup.slopes(found.u))
             sigma = np.sqrt(np.diagonal(np.linalg.inv(np.asarray(found.fisher) / np.outer(slope, slope))))
-            mean = [np.asarray(m) for m in setup.means(found.u)]
+            mean = [np.asarray(m) for m in setup.part_means(found.u)]
             tests = []
             for part, m in zip(setup.parts, mean, strict=True):
-                cut = setup.cut(xr.DataArray(m, dims=tuple(setup.axes), coords=setup.axes)).values
                 data = np.nan_to_num(setup.cut(maps[part.name]).values)
-                residual = np.where(
-                    part.fitted, (data - np.nan_to_num(cut)) / np.sqrt(np.where(part.fitted, cut, 1.0)), 0.0
-                )
+                residual = np.where(part.fitted, (data - m) / np.sqrt(m), 0.0)
                 t = residual_tests(residual, part.fitted, part.held, len(x), np.zeros_like(residual))
                 count = int(part.fitted.sum())
                 tests.append((t.reduced_chi2, max(abs(np.array(t.correlation))) * np.sqrt(count)))
