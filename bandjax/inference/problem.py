@@ -72,8 +72,8 @@ class Problem:
         weights: Smooth free weights and background, projected out (of a crystal with "free" matrix elements, of a
             stack on top of its own); None: the instrument's own gain, background and detector slope.
         broadening: Extra widths (FWHM) of the coarse stages, from wide to narrow; 0 is added at the end. A number is one of
-            the energy in eV; a pair (energy in eV, momentum in 1/Å or degrees), either may be 0, also smooths along the lateral
-            axes: what brings constant-energy maps together whose contours lie far from the start's.
+            the energy in eV; a pair (energy in eV, momentum in 1/Å), either may be 0, also smooths along kx and ky ("direct" only):
+            what brings constant-energy maps together whose contours lie far from the start's.
         held_out: Part of the pixels kept out of the fit, in blocks, to score the model on.
         block: Pixels along each side of such a block, and of the blocks of the bootstrap.
         seed: Of the held-out blocks and of the bootstrap.
@@ -157,6 +157,10 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
             instrument = dataclasses.replace(instrument, matrix_elements="free")
         likelihood = check_likelihood(of_map(problem.likelihood, name))
         axes = as_axes(array)
+        if axes.in_angles and any(stage_widths(b)[1] for b in problem.broadening):
+            raise ValueError(
+                f"Argument `broadening` may smooth along the momentum of maps over kx and ky only, but map `{name}` has {axes.names}."
+            )
         values = np.asarray(array.transpose(*axes.names).values, float)
         mask = np.isfinite(values)
         if not mask.any():
@@ -213,35 +217,16 @@ def observed(
     """Data (smoothed for a coarse stage) and pixel weights of one map, its variances × `widening`."""
     weight = part.fitted / (part.variance * part.likelihood.inflation * widening)
     data, (by_energy, by_momentum) = part.data, stage_widths(broadening)
-    kept = (part.fitted | part.held).astype(float)
-    if by_energy > 0:
-        sigma = by_energy / FWHM_PER_SIGMA / float(np.mean(np.diff(part.plan.axes.energy)))
-        norm = gaussian_filter1d(kept, sigma, axis=-1, mode="nearest")
-        data = gaussian_filter1d(data * kept, sigma, axis=-1, mode="nearest") / np.maximum(norm, 1e-9)
-    data = jnp.asarray(data)
-    return Observed(smooth_lateral(data, part, by_momentum) if by_momentum > 0 else data, jnp.asarray(weight))
-
-
-def smooth_lateral(images: jax.Array, part: Part, width: jax.Array | float) -> jax.Array:
-    """Mean of the pixels with data around each pixel, Gaussian of that full width along every lateral axis; (…, *axes).
-
-    Map and model go through the same average, so that masks, windows and single spectra are no difference between them.
-    """
-    lateral = part.plan.axes.lateral
-    kept = jnp.asarray(part.fitted | part.held, images.dtype)
-    total, norm = images * kept, kept
-    for i, (_, values) in enumerate(lateral):
-        if len(values) < 2:
-            continue
-        v = jnp.array(values, images.dtype)
-        sigma = jnp.maximum(width / FWHM_PER_SIGMA, 1e-2 * np.min(np.diff(values)))  # 0: the pixel alone
-        kernel = jnp.exp(-0.5 * ((v[:, None] - v[None, :]) / sigma) ** 2)
-        axis = i - len(lateral) - 1
-        total, norm = (
-            jnp.moveaxis(jnp.tensordot(kernel, jnp.moveaxis(x, axis, 0), 1, precision="highest"), 0, axis)
-            for x in (total, norm)
-        )
-    return total / jnp.maximum(norm, 1e-12)
+    axes = part.plan.axes
+    widths = [(-1, by_energy, axes.energy)]
+    widths += [(i - len(axes.lateral) - 1, by_momentum, values) for i, (_, values) in enumerate(axes.lateral)]
+    for axis, width, values in widths:
+        if width > 0 and len(values) > 1:
+            sigma = width / FWHM_PER_SIGMA / float(np.mean(np.diff(values)))
+            kept = (part.fitted | part.held).astype(float)
+            norm = gaussian_filter1d(kept, sigma, axis=axis, mode="nearest")
+            data = gaussian_filter1d(data * kept, sigma, axis=axis, mode="nearest") / np.maximum(norm, 1e-9)
+    return Observed(jnp.asarray(data), jnp.asarray(weight))
 
 
 def stage_widths(broadening: float | tuple[float, float]) -> tuple[float, float]:
@@ -277,20 +262,21 @@ def make_objective(problem: Problem, parts: list[Part], transform: Transform) ->
     def settings(u: jax.Array, part: Part, broadening: jax.Array) -> tuple[Model, Instrument]:
         values = all_values(transform, free_values(transform, u))
         instrument = dataclasses.replace(part.instrument, **instrument_values(values, part.name))
-        by_energy = jnp.atleast_1d(broadening)[0]
+        by_energy, *by_momentum = jnp.atleast_1d(broadening)
         wide = jnp.sqrt(instrument.fwhm_energy**2 + by_energy**2 + 1e-12)  # 1 µeV keeps the derivative at 0 finite
         instrument = dataclasses.replace(instrument, fwhm_energy=wide)
+        for width in by_momentum:
+            instrument = dataclasses.replace(
+                instrument, fwhm_momentum=jnp.sqrt(instrument.fwhm_momentum**2 + width**2 + 1e-12)
+            )
         factor = brightness_of(values, part.name, part.plan.axes)
         return model_at(values, part.name), dataclasses.replace(instrument, gain=instrument.gain * factor)
 
     def images(u: jax.Array, part: Part, broadening: jax.Array) -> jax.Array:
         model, instrument = settings(u, part, broadening)
-        lateral = jnp.ndim(broadening) > 0
         if part.bases is None:
-            image = arpes_image(model, instrument, part.plan)[None]
-            return smooth_lateral(image, part, broadening[1]) if lateral else image
+            return arpes_image(model, instrument, part.plan)[None]
         bright = signal(model, instrument, part.plan)
-        bright = smooth_lateral(bright, part, broadening[1]) if lateral else bright
         return jnp.concatenate([bright, jnp.ones_like(bright[:1])])
 
     def projected(part: Part, bright: jax.Array, obs: Observed) -> Projected:
@@ -380,6 +366,8 @@ def _check_options(problem: Problem) -> None:
             raise ValueError(
                 f"Argument `broadening` must hold numbers or pairs (eV, 1/Å) ≥ 0, one of them > 0, but holds {entry!r}."
             )
+        if entry[1] > 0 and problem.method != "direct":
+            raise ValueError('Argument `broadening` may smooth along the momentum for the method "direct" only.')
     for name, value in (("block", problem.block), ("kz_points", problem.kz_points)):
         if value is not None and (value != int(value) or value < 1):
             raise ValueError(f"Argument `{name}` must be a whole number ≥ 1, but is {value!r}.")
