@@ -170,7 +170,9 @@ def test_crystal_recovery(tmp_path):
 def test_retrieve_two_orbital(tmp_path):
     pytest.importorskip("lmfit", reason="peak fits need lmfit: pip install bandjax[reconstruction]")
     metrics = run("retrieve_two_orbital", tmp_path)
-    assert metrics["draws"]["reached"] == 1.0 and 0.2 < metrics["draws"]["efficiency"] < 3  # three draws of nine numbers
+    assert (
+        metrics["draws"]["reached"] == 1.0 and 0.2 < metrics["draws"]["efficiency"] < 3
+    )  # three draws of nine numbers
     assert metrics["retrieval"]["reached"] == metrics["retrieval"]["starts"] == 2
     assert metrics["robustness"]["k_z broadening"]["neighbour_correlation_sigma"] > 4.5  # the residual says so
     assert (tmp_path / "fermi_surface.png").stat().st_size > 10_000
