@@ -25,7 +25,7 @@ jax.config.update("jax_enable_x64", True)
 
 import bandjax as bj  # noqa: E402
 from bandjax import plot  # noqa: E402
-from bandjax.inference import fermi_surface_of, part_of_map, retrieval_metrics  # noqa: E402
+from bandjax.inference import PocketArea, fermi_surface_of, part_of_map, retrieval_metrics  # noqa: E402
 from bandjax.inference.least_squares import minimise  # noqa: E402
 from bandjax.inference.parameters import all_values, draw_from_prior, free_values, make_transform, start_vector  # noqa: E402
 from bandjax.inference.problem import Observed, instrument_values, make_objective, model_values, observed, prepare  # noqa: E402
@@ -450,9 +450,14 @@ def one_retrieval(setup: Setup, out: Path) -> dict:
     figure.savefig(out / "fermi_surface.png", dpi=170)
     metrics = retrieval_metrics(found) | {"truth": values}
     for name, planes in surfaces.items():
-        metrics[f"pockets of {name}"] = {n: [p._asdict() for p in f.pockets] for n, f in planes.items()}
+        metrics[f"pockets of {name}"] = {n: [_without_error(p) for p in f.pockets] for n, f in planes.items()}
     metrics["peak_fit_values"], metrics["peak_fit_seconds"] = by_peaks, seconds
     return metrics
+
+
+def _without_error(pocket: PocketArea) -> dict:
+    """As plain numbers; the covariance is that of the fit, not of these values."""
+    return {n: v for n, v in pocket._asdict().items() if n != "error"}
 
 
 def _surfaces(found: bj.Retrieval, values: dict[str, float], grid: int) -> dict:
