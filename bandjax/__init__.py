@@ -37,7 +37,16 @@ from bandjax.inference import (
 from bandjax.io import read
 from bandjax.materials import Table, list_parameters, load_parameters, load_table
 from bandjax.photoemission import Instrument, arpes_image, plan_image
-from bandjax.reconstruction import Preprocessing, Reconstruction, reconstruct_bands
+from bandjax.reconstruction import (
+    Extremum,
+    Preprocessing,
+    Reconstruction,
+    band_distance,
+    band_extrema,
+    compress_bands,
+    expand_bands,
+    reconstruct_bands,
+)
 from bandjax.results import read_result, result_dataset, write_result
 from bandjax.spectrum import (
     bands,
@@ -114,6 +123,7 @@ __all__ = [
     "Adaptation",
     "Correction",
     "CrystalGuess",
+    "Extremum",
     "FitResult",
     "FreeWeights",
     "Instrument",
@@ -133,12 +143,15 @@ __all__ = [
     "alloy",
     "arpes_image",
     "as_momentum_cut",
+    "band_distance",
+    "band_extrema",
     "bands",
     "brightness_parameters",
     "buried_algaas",
     "buried_layer",
     "buried_sige",
     "chebyshev_expansion",
+    "compress_bands",
     "corrected",
     "crystal_problem",
     "cubic_lattice",
@@ -149,6 +162,7 @@ __all__ = [
     "effective_masses",
     "environment",
     "erf_profile",
+    "expand_bands",
     "exponential_potential",
     "expose_crystals",
     "find_sites",
