@@ -177,3 +177,22 @@ def test_reconstruct_fourteen_bands(tmp_path):
     metrics = run("reconstruct_fourteen_bands", tmp_path)  # four of them
     assert max(metrics["rms_meV"]) < 40 and metrics["swapped"] == 0
     assert metrics["compression"]["plane_waves"]["added_found_meV"] < 10
+
+
+def test_retrieve_two_orbital(tmp_path):
+    pytest.importorskip("lmfit", reason="peak fits need lmfit: pip install bandjax[reconstruction]")
+    metrics = run("retrieve_two_orbital", tmp_path)
+    assert (
+        metrics["draws"]["reached"] == 1.0 and 0.2 < metrics["draws"]["efficiency"] < 3
+    )  # three draws of nine numbers
+    assert metrics["retrieval"]["reached"] == metrics["retrieval"]["starts"] == 2
+    assert metrics["robustness"]["k_z broadening"]["neighbour_correlation_sigma"] > 4.5  # the residual says so
+    assert (tmp_path / "fermi_surface.png").stat().st_size > 10_000
+
+
+def test_data_fraction(tmp_path):
+    pytest.importorskip("lmfit", reason="peak fits need lmfit: pip install bandjax[reconstruction]")
+    points = run("data_fraction", tmp_path)["points"]
+    assert [p["pattern"] for p in points] == ["window", "window", "random"]
+    assert points[0]["bound_in_priors"] < points[1]["bound_in_priors"]  # more data, less error
+    assert (tmp_path / "data_fraction.png").stat().st_size > 10_000

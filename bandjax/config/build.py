@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from bandjax.inference import (
     table_parameters,
     zincblende_numbers,
 )  # fmt: skip
+from bandjax.inference.brightness import TERMS, is_brightness
 from bandjax.io import check_map, read, to_fermi
 from bandjax.materials import Table, load_parameters, load_table
 from bandjax.photoemission import QUANTITIES, Instrument, check_instrument
@@ -44,7 +45,12 @@ UNREADABLE = (
     TypeError,
     ValueError,
 )
-LATTICES = {"square": square_lattice, "cubic": cubic_lattice, "tetragonal": cubic_lattice}
+TETRAGONAL = 6.6 / 3.9  # c/a of the package's tetragonal tables
+LATTICES: dict[str, Callable[[float], ase.Atoms]] = {
+    "square": square_lattice,
+    "cubic": cubic_lattice,
+    "tetragonal": lambda a: cubic_lattice(a, c=TETRAGONAL * a),
+}
 KNOWN = {"gap_gamma": gap_at_gamma}
 BAND_EDGES = 8  # valence bands of a zinc-blende crystal, spin-resolved
 
@@ -259,7 +265,7 @@ def structure_of(model: Mapping[str, Any], table: Table, folder: str | os.PathLi
         return graphene(layers, a=a or 2.46)
     material = table.spec.material
     if material in LATTICES:
-        return LATTICES[material](a) if a else LATTICES[material]()
+        return LATTICES[material](a or 3.9)
     return zincblende(material.split("-")[0], a)
 
 
@@ -277,10 +283,9 @@ def parameters_of(
     _names(only or (), table.energies)
     out = table_parameters(table, start=start, fixed=fixed, **prior)
     given = dict(config.get("parameters", {}))
+    numbers = (*QUANTITIES, *TERMS)
     instrument_names = (
-        (*QUANTITIES, *(f"{m}.{q}" for m in instruments for q in QUANTITIES))
-        if len(instruments) > 1
-        else tuple(QUANTITIES)
+        (*numbers, *(f"{m}.{q}" for m in instruments for q in numbers)) if len(instruments) > 1 else numbers
     )
     known = (*table.values, *instrument_names)
     free = given.pop("free", [])
@@ -288,6 +293,8 @@ def parameters_of(
     for name in dict.fromkeys((*free, *given)):
         if name in table.values:
             base = out.get(name, Parameter(float(table[name])))._replace(fixed=False)
+        elif is_brightness(name):
+            base = Parameter(0.0, sigma=0.5, unit="1")
         else:
             owner, _, quantity = name.rpartition(".")
             instrument = instruments[owner] if owner else next(iter(instruments.values()))

@@ -3,8 +3,8 @@
 With the Fisher matrix F of the data and the prior's P the posterior's variance is C = (F + P)⁻¹ = C F C + C P C: what noise does to the
 estimate, and what a surface as rough as the prior allows is smoothed away (Laplace approximation). Bands are smoother than that: the prior
 takes second differences of neighbouring pixels as independent, those of a band are not, and a prior wide enough for its kinks is too wide elsewhere.
-Where the prior has a tail, P is that of the Gaussian that touches it from above. With C itself the 68 % intervals of smooth bands cover 80 %, with C F C alone those of surfaces drawn from the prior 52 % (two
-axes; in the limit of many pixels). `surface_errors` therefore counts
+Where the prior has a tail, P is that of the Gaussian that touches it from above. With C itself the 68 % intervals of smooth bands cover 80 %,
+with C F C alone those of surfaces drawn from the prior 52 % (two axes; in the limit of many pixels). `surface_errors` therefore counts
 
     C F C + max(½ C P C, ⟨b²⟩) + ½ g C P C,    b = C P (x − mean): what smoothing the answer once more takes away,
 
