@@ -33,7 +33,16 @@ from bandjax.inference import (
 from bandjax.io import read
 from bandjax.materials import Table, list_parameters, load_parameters, load_table
 from bandjax.photoemission import Instrument, arpes_image, plan_image
-from bandjax.reconstruction import Preprocessing, Reconstruction, compress_bands, expand_bands, reconstruct_bands
+from bandjax.reconstruction import (
+    Extremum,
+    Preprocessing,
+    Reconstruction,
+    band_distance,
+    band_extrema,
+    compress_bands,
+    expand_bands,
+    reconstruct_bands,
+)
 from bandjax.results import read_result, result_dataset, write_result
 from bandjax.spectrum import (
     bands,
@@ -110,6 +119,7 @@ __all__ = [
     "Adaptation",
     "Correction",
     "CrystalGuess",
+    "Extremum",
     "FitResult",
     "FreeWeights",
     "Instrument",
@@ -128,6 +138,8 @@ __all__ = [
     "alloy",
     "arpes_image",
     "as_momentum_cut",
+    "band_distance",
+    "band_extrema",
     "bands",
     "buried_algaas",
     "buried_layer",

@@ -1,8 +1,11 @@
 """Numbers that are not seen by eye: smoothness by held-out counts, offset, energy and momentum scale of a start by least squares.
 
-Binomial thinning splits counts into two independent Poisson maps, one to reconstruct from and one to judge by. The judge is the
-held-out log-likelihood of lines at the surfaces, for the published posterior too: its own intensity would reward a surface that runs into a
-brighter band beside it. Give the published posterior all bands of the map when it is to choose: the judge knows only those.
+Binomial thinning splits counts into two independent Poisson maps, one to reconstruct from and one to judge by. The counting posterior is judged by
+the held-out log-likelihood. The published posterior is judged by the mean square distance of its surfaces from line fits to the single
+held-out spectra: those are noisy but nearly unbiased and independent of the surfaces, so that the distance is the surfaces' mean square error
+and a constant. (The likelihood of lines at the surfaces would weigh every spectrum by its information, which is least where bands cross and
+the errors are largest; the posterior's own intensity would reward a surface that runs into a brighter band.) Give it all bands of the
+map when it is to choose: the fits know only those.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +23,8 @@ from bandjax.reconstruction.volumes import Volume, scaled_surfaces
 
 HELD_OUT = 0.2  # part of the counts that judges
 WINDOW = 0.5  # a surface that leaves the energies of the map at more than this part of its points is no candidate
-JUDGED = 2500  # spectra at most, by which sigma_pair is judged
+JUDGED = 5000  # spectra at most, by which sigma_pair is judged
+LINE_STEPS, LINE_TOLERANCE = 4, 0.02  # of their line's width
 PIXELS, ENERGIES = 400, 96  # of the map, for the search of offset and scales
 
 
@@ -77,52 +81,38 @@ def climb(
     return Scan(first * factor ** np.array(order), np.array([known[i] for i in order]))
 
 
-def judge_surfaces(
-    train: np.ndarray, held: np.ndarray, energy: np.ndarray, surfaces: np.ndarray, line: counting.Line
-) -> tuple[float, counting.Line]:
-    """Held-out log-likelihood of lines at given surfaces, their heights and a constant background fitted to the other counts.
+def single_spectra(counts: np.ndarray, energy: np.ndarray, surfaces: np.ndarray) -> np.ndarray:
+    """Energies of Poisson line fits to every spectrum for itself, heights and a constant background free, one line width for all.
+
+    A weak prior, a line's width about where they start, keeps bands finite that a spectrum does not show.
 
     Args:
-        train: Counts of at most some thousand spectra, (n, 1, energy).
-        held: The held-out counts of the same spectra.
+        counts: (n, 1, energy).
         energy: eV.
-        surfaces: (band, n, 1).
-        line: Widths to begin with.
-
-    Returns:
-        The log-likelihood, and the widths as they fit here.
+        surfaces: Where the fits start, (band, n, 1).
     """
-    bands = len(surfaces)
-    data, other = (counting.counts_of(part, energy) for part in (train, held))
-    level = max(float(np.nanpercentile(train, 99)), 1.0)
-    x = np.concatenate(
-        [surfaces, np.full_like(surfaces, np.log(0.5 * level)), np.full_like(surfaces[:1], np.log(0.01 * level))]
-    )
-    x = jnp.asarray(x)
-    zero, fixed = np.zeros(bands), np.full(bands, 1e12)  # energies stay where they are: 1/σ² of a millionth of an eV
-    prior = fields.Smoothness(
-        jnp.asarray([*fixed, *zero + 0.1, 0.1]), jnp.zeros(2 * bands + 1), jnp.zeros(2 * bands + 1), jnp.zeros(())
-    )
-    longest = jnp.ones(2 * bands + 1)
-    for _ in range(3):
-        x = counting.descend(data, line, prior, x, x, longest, steps=12, tolerance=1.0).x
+    bands, span = len(surfaces), float(energy[-1] - energy[0])
+    data = counting.counts_of(counts, energy)
+    level = max(float(np.nanpercentile(counts, 99)), 1.0)
+    rest = [np.full_like(surfaces, np.log(0.5 * level)), np.full_like(surfaces[:1], np.log(0.01 * level))]
+    mean = x = jnp.asarray(np.concatenate([surfaces, *rest]))
+    line = counting.Line(jnp.asarray(span / 60), jnp.asarray(span / 60))
+    zero, longest = jnp.zeros(2 * bands + 1), jnp.asarray([span / 30] * bands + [1.0] * (bands + 1))
+    for _ in range(LINE_STEPS):
+        reach = float(np.hypot(*map(float, line)))
+        prior = fields.Smoothness(jnp.asarray([reach**-2] * bands + [0.1] * (bands + 1)), zero, zero, jnp.zeros(()))
+        x = counting.descend(data, line, prior, mean, x, longest, steps=12, tolerance=1.0).x
         line, change = counting.better_line(data, line, x, jax.jit(counting.data_term)(data, line, x))
-        if float(change) < 0.02:
+        if float(change) < LINE_TOLERANCE:
             break
-    lift = jnp.asarray([*zero, *zero + np.log(HELD_OUT / (1 - HELD_OUT)), np.log(HELD_OUT / (1 - HELD_OUT))])
-    return -float(jax.jit(counting.cost)(other, line, x + lift[:, None, None])), line
+    return np.asarray(x[:bands])
 
 
 def scan_sigma_pair(
-    train: Volume,
-    held: Volume,
-    prepare: Callable[[Volume], Volume],
-    start: np.ndarray,
-    first: float,
-    *,
+    train: Volume, held: Volume, prepare: Callable[[Volume], Volume], start: np.ndarray, first: float, *,
     anneal: Sequence[float],
-) -> Scan:
-    """Judge the published posterior at widths of the prior of neighbours, uphill from `first`.
+) -> Scan:  # fmt: skip
+    """Judge the published posterior at widths of the prior of neighbours, uphill from `first`; scores are −(mean square distance), eV².
 
     Args:
         train: Part of the counts.
@@ -134,20 +124,16 @@ def scan_sigma_pair(
     """
     prepared = prepare(train)
     energy = train.energy
-    flat = [v.counts.reshape(-1, 1, energy.size) for v in (train, held)]
-    seen = np.flatnonzero(~np.isnan(flat[0]).all(axis=(1, 2)))
+    flat = held.counts.reshape(-1, 1, energy.size)
+    seen = np.flatnonzero(~np.isnan(flat).all(axis=(1, 2)))
     kept = seen[np.linspace(0, seen.size - 1, min(JUDGED, seen.size)).astype(int)]
-    span = float(energy[-1] - energy[0])
-    line = counting.Line(jnp.asarray(span / 60), jnp.asarray(span / 60))
 
-    def judge(sigma: float) -> float:
-        nonlocal line
+    def surfaces(sigma: float) -> np.ndarray:
         found = published_posterior(prepared.counts, energy, start, sigma, anneal=anneal, errors=False).energy
-        surfaces = found.reshape(len(found), -1)[:, kept, None]
-        score, line = judge_surfaces(flat[0][kept], flat[1][kept], energy, surfaces, line)
-        return score
+        return found.reshape(len(found), -1)[:, kept, None]
 
-    return climb(judge, first)
+    judges = single_spectra(flat[kept], energy, surfaces(first))
+    return climb(lambda sigma: -float(np.mean((surfaces(sigma) - judges) ** 2)), first)
 
 
 class Alignment(NamedTuple):

@@ -1,7 +1,7 @@
 """Our posterior of a band map: counts, a line shape, and smooth surfaces.
 
 The mean of a pixel is μ(k, E) = f(E) [Σ_b A_b(k) V(E − E_b(k)) + Σ_j B_j(k) s_j(E)], with V the Voigt line of height 1 (so A is in counts
-at the peak), s the background's shapes (a constant, and a straight line that is 1 at the lowest and 0 at the highest energy), and f a known
+at the peak), s the background's shapes (a constant, or the hat functions of a piecewise linear one), and f a known
 factor (Fermi edge) or 1. Noise: Poisson, −log L = Σ μ − c log μ, for the counts as they are — nothing is smoothed. The field is
 x = (E_b, log A_b, log B_j) on the grid of k; the Hessian of the data is the Fisher matrix Jᵀ J/μ, one small matrix a pixel, so that the
 uncertainty of amplitudes and background is in the errors of the energies. Priors: `fields.Smoothness`.
@@ -54,8 +54,10 @@ def counts_of(
 ) -> Counts:
     """Data of an array with NaN for missing pixels."""
     missing = np.isnan(intensity)
-    slope = (energy[-1] - energy) / (energy[-1] - energy[0])
-    shapes = np.stack([np.ones_like(energy), slope])[:background]
+    shapes = np.ones((1, energy.size))
+    if background > 1:
+        knots = np.linspace(energy[0], energy[-1], background)
+        shapes = np.stack([np.interp(energy, knots, row) for row in np.eye(background)])
     given = np.ones_like(energy) if factor is None else factor
     parts = (np.where(missing, 0.0, intensity), energy, given, shapes)
     counts, *rest = (jnp.asarray(part, intensity.dtype) for part in parts)

@@ -1,4 +1,4 @@
-"""Smooth fields on a grid of wave vectors: their prior, the linear systems of a Newton step, and their errors.
+"""Smooth fields on a grid of wave vectors: their prior, and the linear systems of a Newton step (errors: `errors`).
 
 A field has several components on one grid (energies of bands, logarithms of amplitudes), shape (component, nx, ny); a cut
 is a grid (n, 1). −log prior = ½ Σ [p₀ d² + p₁ (δd)² + p₂ (δ²d)²] of d = x − mean, with δ the differences of nearest
@@ -18,20 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from bandjax.reconstruction import multilevel
-from bandjax.reconstruction.multilevel import as_blocks as _as_blocks
-from bandjax.reconstruction.multilevel import diagonal as _diagonal
-from bandjax.reconstruction.multilevel import inverse as _inverse
+from bandjax.reconstruction.multilevel import as_blocks, diagonal
 from bandjax.reconstruction.multilevel import product as block_product
 
 CG_TOLERANCE = 3e-3  # of the right-hand side, for a Newton step: the step is repeated anyway
 CG_STEPS = 400
-DENSE_LIMIT = 1500  # unknowns up to which errors come from the inverse itself
 POOL = 5  # pixels along each axis of a neighbourhood that shares the scale of its second differences
-DRAWS_AT_ONCE = 8
-DRAW_TOLERANCE = (
-    0.1  # measured: medians within 1 % of those at 0.01; without the coarser grids 0.03 gave a quarter too little
-)
-DRAWS = 64  # of the posterior, for the errors of larger fields
 
 
 class Smoothness(NamedTuple):
@@ -207,11 +199,11 @@ def descend(
         weight = weights(prior, x - mean)
         right = -(found.gradient + prior_product(weight, x - mean))
         parts = prior_diagonals(weight, x.shape)
-        own = jnp.abs(_diagonal(found.hessian)) + sum(parts)
+        own = jnp.abs(diagonal(found.hessian)) + sum(parts)
 
         def newton() -> jax.Array:
             # Damping adds to the diagonal: of the data term where there is one, of the prior where the data say nothing
-            inverse = multilevel.preconditioner(_positive(found.hessian) + _as_blocks(damping * own), parts)
+            inverse = multilevel.preconditioner(positive(found.hessian) + as_blocks(damping * own), parts)
             return conjugate_gradients(lambda v: product(v) + damping * own * v, right, inverse, CG_TOLERANCE, CG_STEPS)
 
         def product(v: jax.Array) -> jax.Array:
@@ -246,72 +238,12 @@ def descend(
     return Descent(x, cost, size, count, done & (damping <= 1e8))
 
 
-def standard_errors(found: Local, prior: Smoothness, d: jax.Array, *, seed: int = 0) -> tuple[np.ndarray, str]:
-    """√ of the diagonal of the inverse Hessian (Laplace approximation), (component, nx, ny), and how it was found.
-
-    Up to `DENSE_LIMIT` unknowns the matrix is inverted. Above, from `DRAWS` draws of the Gaussian: x = H⁻¹ (√D z + δᵀ√w z′), each
-    one solution by conjugate gradients, and the law of total variance about every pixel, σ² = (1/H)_local + Var(x̂ | neighbours) with
-    x̂ = x − H_local⁻¹ (H x) — exact in the mean, with a far smaller scatter than the variance of the draws itself.
-    """
-    return _errors_dense(found, prior, d) if d.size <= DENSE_LIMIT else _errors_drawn(found, prior, d, seed)
-
-
-def _errors_dense(found: Local, prior: Smoothness, d: jax.Array) -> tuple[np.ndarray, str]:
-    matrix = np.asarray(_columns(found, prior, d)).reshape(d.size, d.size)
-    variance = np.diagonal(np.linalg.inv(matrix)).reshape(d.shape)
-    return np.sqrt(np.where(variance > 0, variance, np.inf)), "exact inverse of the Hessian"
-
-
-@jax.jit
-def _columns(found: Local, prior: Smoothness, d: jax.Array) -> jax.Array:
-    unit = jnp.eye(d.size, dtype=d.dtype).reshape(d.size, *d.shape)
-    return jax.lax.map(hessian_product(found, prior, d), unit, batch_size=64)
-
-
-def _errors_drawn(found: Local, prior: Smoothness, d: jax.Array, seed: int) -> tuple[np.ndarray, str]:
-    rng = np.random.default_rng(seed)
-    shapes = [d.shape, *(part.shape for part in jax.eval_shape(differences, d))]
-    total = local = jnp.zeros_like(d)
-    for _ in range(0, DRAWS, DRAWS_AT_ONCE):
-        noise = [jnp.asarray(rng.standard_normal((DRAWS_AT_ONCE, *shape)), d.dtype) for shape in shapes]
-        squares, local = _drawn(found, prior, d, noise)
-        total = total + squares
-    told = f"{DRAWS} draws of the Laplace approximation, conditioned on each pixel's neighbours"
-    return np.sqrt(np.asarray(local + total / DRAWS)), told
-
-
-@jax.jit
-def _drawn(found: Local, prior: Smoothness, d: jax.Array, noise: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """Σ x̂² over the draws, and the variance at given neighbours."""
-    weight = weights(prior, d)
-    block = _positive(found.hessian)
-    here = block + _as_blocks(prior_diagonal(weight, d.shape))
-    inverse = _inverse(here)
-    small = 1e-9 * _as_blocks(_diagonal(here))  # keeps the factor real where the data say nothing
-    root = jnp.moveaxis(jnp.linalg.cholesky(jnp.moveaxis(block + small, (0, 1), (-2, -1))), (-2, -1), (0, 1))
-    _, transposed = jax.vjp(differences, d)
-
-    def product(v: jax.Array) -> jax.Array:
-        return block_product(block, v) + prior_product(weight, v)
-
-    precondition = multilevel.preconditioner(block + small, prior_diagonals(weight, d.shape))
-
-    def draw(own: jax.Array, *others: jax.Array) -> jax.Array:
-        between = transposed(tuple(jnp.sqrt(w) * z for w, z in zip(weight, others, strict=True)))[0]
-        right = block_product(root, own) + between
-        x = conjugate_gradients(product, right, precondition, DRAW_TOLERANCE, CG_STEPS)
-        return x - block_product(inverse, product(x))
-
-    centre = jax.vmap(draw)(*noise)
-    return jnp.sum(centre**2, axis=0), _diagonal(inverse)
-
-
 def hessian_product(found: Local, prior: Smoothness, d: jax.Array) -> Callable[[jax.Array], jax.Array]:
     """v → H v of −log posterior at the deviation d (of its majoriser where the prior has a `tail`)."""
     weight = weights(prior, d)
     return lambda v: block_product(found.hessian, v) + prior_product(weight, v)
 
 
-def _positive(block: jax.Array) -> jax.Array:
+def positive(block: jax.Array) -> jax.Array:
     """The local matrices with the moduli of their diagonal: Fisher matrices stay, those of independent bands become positive."""
-    return block + _as_blocks(jnp.abs(_diagonal(block)) - _diagonal(block))
+    return block + as_blocks(jnp.abs(diagonal(block)) - diagonal(block))

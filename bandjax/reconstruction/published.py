@@ -19,6 +19,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 
 from bandjax.reconstruction import fields, splines
+from bandjax.reconstruction.errors import standard_errors
 
 FLOOR = 1e-3  # of the largest intensity, added before the logarithm: a pixel without counts repels a band by 7, not by infinity
 STEPS, TOLERANCE = 60, 1e-4  # Newton steps a stage; change of −log posterior at which one ends
@@ -72,7 +73,7 @@ def published_posterior(
     error, method = None, "not computed"
     if errors:
         term = data_term(surface, jnp.asarray(seen), x)
-        error, method = fields.standard_errors(term, prior, x)
+        error, method = standard_errors(term, prior, x)
     return Published(np.asarray(x), error, method, float(found.cost), bool(found.converged), steps)
 
 

@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from bandjax.reconstruction import counting, fields
+from bandjax.reconstruction import counting, fields, prior_modes
 from bandjax.reconstruction.choose import HELD_OUT, Scan, thinned
 from bandjax.reconstruction.counting import Counts, Line
+from bandjax.reconstruction.errors import deviations, surface_errors
 
 COARSE_PIXELS, COARSE_ENERGIES = 500, 128  # at least that many, if there are
 HELD = 1e12  # 1/eV²: an energy that stays where it is
@@ -31,6 +32,10 @@ WIDTH_FACTOR, WIDTH_TRIALS = (
 SCANNED = 80_000  # energies, bands × pixels, that choose the smoothness
 POINT_SIGMA = 2.0  # of the logarithm of a height about that of the whole map: keeps dark pixels finite
 LINE_STEPS, LINE_TOLERANCE = 8, 0.01
+MODE_STEPS, MODE_TOLERANCE = (
+    12,
+    0.01,
+)  # of the amplitudes of the prior's modes; gain of −log posterior at which they end
 
 
 class Options(NamedTuple):
@@ -42,7 +47,7 @@ class Options(NamedTuple):
         sigma_pair: Width of the prior of neighbours, eV; None: none.
         sigma_prior: Width of the prior about `prior`, point by point, eV; None: none.
         sigma_height: Width of the prior of neighbours of log heights and log background.
-        background: Shapes of the background: 1, a constant; 2, and a straight line.
+        background: Values of the background along the energy, linear in between; 1: a constant.
         line: (sigma, eta) in eV, fixed; None: fitted.
         anneal: Extra Gaussian widths of the line in eV, descending; None: from the window.
         seed: Of thinning and of the draws for errors.
@@ -74,6 +79,9 @@ class Surfaces(NamedTuple):
         reduced_chi2: Mean of (c − μ)²/μ over the pixels with μ > 1, of the binned counts.
         binning: Energies in one bin of the last stage.
         converged: Whether the last descent ended.
+        amplitude: Of the prior's modes, (mode,).
+        amplitude_covariance: (mode, mode).
+        draws: Surfaces as they may be, (draw, band, nx, ny).
     """
 
     energy: np.ndarray
@@ -87,11 +95,14 @@ class Surfaces(NamedTuple):
     reduced_chi2: float
     binning: int
     converged: bool
+    amplitude: np.ndarray
+    amplitude_covariance: np.ndarray
+    draws: np.ndarray
 
 
 def counting_posterior(
     intensity: np.ndarray, energy: np.ndarray, start: np.ndarray, options: Options, *, prior: np.ndarray | None = None,
-    factor: np.ndarray | None = None, errors: bool = True,
+    modes: np.ndarray | None = None, factor: np.ndarray | None = None, errors: bool = True, draws: int = 0,
 ) -> Surfaces:  # fmt: skip
     """Maximum of our posterior; see the module's head.
 
@@ -101,10 +112,14 @@ def counting_posterior(
         start: (band, nx, ny).
         options: Prior, line, background.
         prior: Mean of the surfaces; None: a plane costs nothing.
+        modes: Surfaces that the mean may add in any amount, (mode, band, nx, ny); see `prior_modes`.
         factor: f(E), see `counting`.
         errors: Whether to compute standard errors.
+        draws: How many draws of the surfaces are wanted.
     """
     bands = len(start)
+    modes = np.zeros((0, *start.shape)) if modes is None else modes
+    amplitude = np.zeros(len(modes))
     given = options.sigma_curvature
     zero = np.zeros_like(start) if prior is None else prior
     line, x, typical = _coarse_to_fine(intensity, energy, start, zero, factor, options)
@@ -114,6 +129,11 @@ def counting_posterior(
     binning = _binning(_third(line), energy, intensity)
     kept = _data(intensity, energy, factor, options, binning)
     longest = _longest(energy, bands, x)
+    if len(modes):
+        first = _prior(options, bands, given or typical, robust=False)
+        x, amplitude, _ = _settled(kept, line, first, mean, x, modes, longest)
+        mean = mean.at[:bands].add(_sum(amplitude, modes))
+        typical = _typical_curvature(x[:bands] - mean[:bands], bands, 1)
     scan = None
     if given is None:
         part = _window(start.shape[1:], bands)
@@ -128,20 +148,61 @@ def counting_posterior(
     if options.line is None:
         line, _ = counting.better_line(kept, line, x, jax.jit(counting.data_term)(kept, line, x))
     end = counting.descend(kept, line, prior_end, mean, x, longest, steps=40, tolerance=0.05)
-    x = end.x
+    x, free = end.x, None
+    if len(modes):
+        x, change, free = _settled(kept, line, prior_end, mean, x, modes, longest)
+        amplitude = amplitude + change
+        mean = mean.at[:bands].add(_sum(change, modes))
     error, method = None, "not computed"
     if errors:
         term = jax.jit(counting.data_term)(kept, line, x)
-        error, method = fields.standard_errors(term, prior_end, x - mean, seed=options.seed)
-        error = error[:bands]
+        error, method = surface_errors(term, prior_end, x - mean, seed=options.seed)
+        error = error[:bands] if free is None else np.sqrt(error[:bands] ** 2 + free.variance[:bands])
+    drawn = np.zeros((0, *start.shape))
+    if draws:
+        term = jax.jit(counting.data_term)(kept, line, x)
+        drawn = np.asarray(x[:bands]) + deviations(term, prior_end, x - mean, draws, seed=options.seed)[:, :bands]
+        if free is not None:
+            drawn = drawn + free.draws(draws, options.seed)[:, :bands]
     mu = np.asarray(jax.jit(counting.means)(kept, line, x))
     bright = (mu > 1) & np.asarray(kept.valid)
     chi2 = float(np.mean((np.asarray(kept.counts)[bright] - mu[bright]) ** 2 / mu[bright])) if bright.any() else np.nan
     found = np.asarray(x)
     return Surfaces(
         found[:bands], error, method, np.exp(found[bands : 2 * bands]), np.exp(found[2 * bands :]), line, scan, float(given),
-        chi2, binning, bool(end.converged),
+        chi2, binning, bool(end.converged), amplitude, np.zeros((0, 0)) if free is None else free.covariance, drawn,
     )  # fmt: skip
+
+
+def _settled(
+    data: Counts, line: Line, prior: fields.Smoothness, mean: jax.Array, x: jax.Array, modes: np.ndarray, longest: jax.Array
+) -> tuple[jax.Array, np.ndarray, prior_modes.Step]:  # fmt: skip
+    """The field with the amplitudes of the prior's modes where the map wants them; their change, and the last step."""
+    total, term = np.zeros(len(modes)), jax.jit(counting.data_term)
+    whole = jnp.zeros((len(modes), *x.shape), x.dtype).at[:, : modes.shape[1]].set(modes)
+
+    def descended(mean: jax.Array, x: jax.Array) -> fields.Descent:
+        return counting.descend(data, line, prior, mean, x, longest, steps=30, tolerance=MODE_TOLERANCE / 2)
+
+    end = descended(mean, x)  # the step of the amplitudes is that of surfaces at their optimum
+    found = prior_modes.step(term(data, line, end.x), prior, end.x - mean, whole)
+    length = 1.0
+    for _ in range(MODE_STEPS):
+        if length * found.gain < MODE_TOLERANCE:
+            break
+        change = jnp.asarray(length * found.amplitude, x.dtype)
+        moved = mean + jnp.tensordot(change, whole, 1)
+        trial = descended(moved, end.x + jnp.tensordot(change, found.follow, 1))
+        if float(trial.cost) > float(end.cost):
+            length /= 4
+            continue
+        total, mean, end, length = total + np.asarray(change), moved, trial, 1.0
+        found = prior_modes.step(term(data, line, end.x), prior, end.x - mean, whole)
+    return end.x, total, found
+
+
+def _sum(amplitude: np.ndarray, modes: np.ndarray) -> np.ndarray:
+    return np.tensordot(amplitude, modes, 1)
 
 
 def _coarse_to_fine(

@@ -166,6 +166,21 @@ def surfaces_on(bands: Bands, volume: Volume, name: str = "initial") -> np.ndarr
     return found
 
 
+def mode_on(mode: Bands, volume: Volume, bands: int) -> np.ndarray:
+    """One of the prior's modes, (band, nx, ny) on the volume's grid.
+
+    Raises:
+        ValueError: Another grid, NaN, or another number of bands.
+    """
+    found = _as_array(mode, volume, "prior_modes")
+    if len(found) != bands:
+        raise ValueError(
+            f"Every one of `prior_modes` must have the {bands} bands of `initial`, but one has {len(found)}."
+        )
+    checks.finite("prior_modes", found)
+    return found
+
+
 def scaled_surfaces(surfaces: np.ndarray, volume: Volume, momentum: float) -> np.ndarray:
     """E(momentum · k) of surfaces on the volume's grid, linear in between, the edge's value outside; k = 0 stays where it is."""
     if momentum == 1:
