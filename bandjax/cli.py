@@ -39,7 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = lambda message, *_, **__: print(f"bandjax: note: {message}", file=sys.stderr)
             found = commands.RUN[options.run](options)
     except KeyboardInterrupt:
-        again = {"train": "the same command", "fit": "`bandjax fit … --resume`"}.get(options.run)
+        again = {
+            "train": "the same command",
+            "fit": "`bandjax fit … --resume`",
+            "retrieve": "`bandjax retrieve … --resume`",
+        }.get(options.run)
         goes_on = f"; {again} goes on from the last step" if again else ""
         print(f"bandjax: interrupted{goes_on}.", file=sys.stderr)
         return 130
@@ -209,6 +213,34 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--smooth", type=float, nargs=3, default=(0.0, 0.0, 0.0), metavar=("X", "Y", "E"), help="pixels")
     one.add_argument("--fill-missing", action="store_true", help="let the prior fill spectra without data")
     one.add_argument("--seed", type=int, default=0, help="of held-out counts (default: 0)")
+
+    one = command("retrieve", "Hamiltonian and Fermi surface from maps, or a part of them, from several starts",
+        "bandjax retrieve map.nc -c fit.toml -o out/ --fraction 0.25 --energy -0.1 0.06\n"
+        "The configuration is that of `bandjax fit`. Writes out/result.nc, retrieval.json, report.txt and fermi_surface.png: parameters with\n"
+        "errors, how many starts agree, filled areas and pockets in each map's plane with errors. Several maps: one [[maps]] section each.")  # fmt: skip
+    one.add_argument("map", nargs="*", metavar="MAP", help="the map; none where the configuration names its files")
+    one.add_argument("-c", "--config", required=True, metavar="TOML", help="see `bandjax init-config`")
+    one.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for the results")
+    one.add_argument(
+        "--starts", type=int, default=10, metavar="N", help="descents from draws of the priors (default: 10)"
+    )
+    one.add_argument("--fraction", type=float, default=1.0, metavar="X", help="part of the wave vectors, in (0, 1]")
+    one.add_argument(
+        "--pattern",
+        choices=("window", "random"),
+        default="window",
+        help="which part (default: window, a quadrant for 1/4)",
+    )
+    one.add_argument(
+        "--energy", type=float, nargs=2, metavar=("LOW", "HIGH"), help="only these energies, E − E_F in eV"
+    )
+    one.add_argument("--bands", type=int, metavar="N", help="refuse a model with fewer bands")
+    one.add_argument("--k-z", type=float, metavar="K", help="plane of the areas, 1/Å (default: normal emission at E_F)")
+    one.add_argument(
+        "--grid", type=int, default=120, metavar="N", help="points along the zone for the areas (default: 120)"
+    )
+    one.add_argument("--resume", action="store_true", help="go on from out/state.npz where there is one")
+    one.add_argument("--quiet", action="store_true", help="no progress bar")
 
     one = command("demo", "fit a bundled simulated map",
         "Fits a small cut of silicon with counting noise, made by the same model, and prints the truth beside the fit.")  # fmt: skip

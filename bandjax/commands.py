@@ -235,6 +235,13 @@ def reconstruct(options: argparse.Namespace) -> Any:
     return run_reconstruction(options)
 
 
+def retrieve(options: argparse.Namespace) -> Any:
+    """Retrieve a Hamiltonian from maps."""
+    from bandjax.commands_retrieval import run_retrieval  # for the other commands it need not be read
+
+    return run_retrieval(options)
+
+
 def summary(dataset: xr.Dataset) -> dict[str, Any]:
     """The numbers of a result as plain values."""
     columns = ("value", "standard_error", "bootstrap_error", "pull")
@@ -295,5 +302,5 @@ def _cell(x: float | None, width: int, digits: int = 4) -> str:
 RUN: dict[str, Callable[[argparse.Namespace], Any]] = {
     "materials": materials, "bands": band_structure, "simulate": simulate, "init-config": init_config, "fit": fit_maps,
     "report": report, "invert": invert, "train": train, "adapt": adapt,
-    "reconstruct": reconstruct, "demo": demo,
+    "reconstruct": reconstruct, "retrieve": retrieve, "demo": demo,
 }  # fmt: skip

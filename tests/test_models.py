@@ -107,6 +107,40 @@ def test_one_orbital_keeps_its_neighbours_at_another_lattice_constant(a, k):
     np.testing.assert_allclose(found, at_table * (3.9 / a) ** 2, **TIGHT)
 
 
+@pytest.mark.parametrize("material", ["square", "cubic", "tetragonal"])
+def test_two_orbitals_of_third_neighbours_and_levels_apart(material, k):
+    """Third neighbours repeat the first at twice the phase; Δ parts the levels of the tetragonal lattice, t_z hops along c."""
+    atoms = {"square": square_lattice(), "cubic": cubic_lattice(), "tetragonal": cubic_lattice(c=6.6)}[material]
+    values = dict.fromkeys(("epsilon", "t_sigma", "t_delta", "t_sigma'", "t_pi'"), 0.0)
+    third = {"t_sigma''": 0.07, "t_delta''": 0.02}
+    table = load_parameters(material, "two_orbital")
+    far = bands(tight_binding(atoms, table.replace(**values | third | _along_c(material)), spin_orbit=False), k)
+    first = {"t_sigma": 0.07, "t_delta": 0.02}
+    near = tight_binding(
+        atoms, table.replace(**values | {n: 0.0 for n in third} | first | _along_c(material)), spin_orbit=False
+    )
+    twice = k * [2, 2, 1] if material == "tetragonal" else 2 * k
+    np.testing.assert_allclose(far, bands(near, twice), **TIGHT)
+    if material == "tetragonal":  # nothing hops but along c
+        only = table.replace(**values | {n: 0.0 for n in third} | {"Delta": 0.3, "t_z": 0.11, "t_z_delta": 0.02})
+        cz = np.cos(6.6 * k[:, 2])
+        levels = np.sort(np.stack([0.15 - 2 * 0.02 * cz, -0.15 - 2 * 0.11 * cz], axis=1), axis=1)
+        np.testing.assert_allclose(bands(tight_binding(atoms, only, spin_orbit=False), k), levels, **TIGHT)
+
+
+def _along_c(material: str) -> dict:
+    return {"Delta": 0.3, "t_z": 0.11} if material == "tetragonal" else {}
+
+
+def test_tetragonal_two_orbitals_without_what_parts_them_are_those_of_the_square(k):
+    """x²−y² and 3z²−r² as shells of their own: the same matrix as the pair "eg"."""
+    values = {"t_sigma": 0.52, "t_delta": 0.08, "t_sigma'": 0.06, "t_pi'": 0.03, "t_sigma''": 0.02, "t_delta''": 0.01}
+    tetragonal = load_parameters("tetragonal", "two_orbital").replace(Delta=0.0, t_z=0.0, **values)
+    square = load_parameters("square", "two_orbital").replace(**values)
+    apart = bands(tight_binding(cubic_lattice(c=6.6), tetragonal, spin_orbit=False), k)
+    np.testing.assert_allclose(apart, bands(tight_binding(square_lattice(), square, spin_orbit=False), k), **TIGHT)
+
+
 @pytest.mark.parametrize("material", ["square", "cubic"])
 def test_two_orbitals(material, k):
     """x²−y² and 3z²−r² with V = −t: first neighbours σ and δ, second neighbours σ and π."""

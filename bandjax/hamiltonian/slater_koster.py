@@ -66,9 +66,9 @@ def slater_koster(n: jax.Array, shell_i: str, shell_j: str, symmetry: str) -> ja
         factors = jnp.outer(_sigma(n, shell_i), _sigma(n, shell_j))
     elif symmetry == "pi" and min(li, lj) >= 1:
         factors = _pi(n, shell_i) @ _pi(n, shell_j).T
-    elif symmetry == "delta" and li == lj == 2 and shell_i == shell_j:
-        si, pi = _sigma(n, shell_i), _pi(n, shell_i)
-        factors = jnp.eye(len(SHELLS[shell_i]), dtype=n.dtype) - jnp.outer(si, si) - pi @ pi.T
+    elif symmetry == "delta" and _have_delta(shell_i, shell_j):
+        sigma, pi = jnp.outer(_sigma(n, shell_i), _sigma(n, shell_j)), _pi(n, shell_i) @ _pi(n, shell_j).T
+        factors = jnp.asarray(_same_orbital((shell_i,), (shell_j,)), n.dtype) - sigma - pi
     else:
         raise ValueError(f"Shells {shell_i} and {shell_j} have no {symmetry} integral.")
     return factors * (-1.0 if li > lj and (li + lj) % 2 else 1.0)
@@ -98,7 +98,7 @@ def slater_koster_block(
     sigma_i, sigma_j = (jnp.concatenate([_sigma(n, s) for s in shells]) for shells in (shells_i, shells_j))
     pi_i, pi_j = (jnp.concatenate([_pi(n, s) for s in shells]) for shells in (shells_i, shells_j))
     sigma, pi = jnp.outer(sigma_i, sigma_j), jnp.matmul(pi_i, pi_j.T, precision="highest")
-    delta = jnp.asarray(_same_orbital(shells_i, shells_j), n.dtype) - sigma - pi  # between equal d shells only
+    delta = jnp.asarray(_same_orbital(shells_i, shells_j), n.dtype) - sigma - pi  # see `_have_delta`
     factors = {"sigma": sigma, "pi": pi, "delta": delta, "isotropic": jnp.ones_like(sigma)}
     block = jnp.zeros_like(sigma)
     for symmetry in dict.fromkeys(symmetry for _, _, symmetry in channels):
@@ -113,12 +113,18 @@ def _place(channel: Channel, shells_i: tuple[str, ...], shells_j: tuple[str, ...
     a, b, symmetry = channel
     li, lj = angular_momentum(a), angular_momentum(b)
     known = symmetry in ("isotropic", "sigma") or (symmetry == "pi" and min(li, lj) >= 1)
-    if not (known or (symmetry == "delta" and li == lj == 2 and a == b)):
+    if not (known or (symmetry == "delta" and _have_delta(a, b))):
         raise ValueError(f"Shells {a} and {b} have no {symmetry} integral.")
     sign = -1.0 if symmetry != "isotropic" and li > lj and (li + lj) % 2 else 1.0
     rows = [s == a for s in shells_i for _ in SHELLS[s]]
     columns = [s == b for s in shells_j for _ in SHELLS[s]]
     return sign * np.outer(rows, columns)
+
+
+def _have_delta(a: str, b: str) -> bool:
+    """Whether two shells have a delta integral here: equal d shells, or two parts of one ("x2y2" and "z2")."""
+    both_d = angular_momentum(a) == angular_momentum(b) == 2
+    return both_d and (a == b or not set(SHELLS[a]) & set(SHELLS[b]))
 
 
 def _same_orbital(shells_i: tuple[str, ...], shells_j: tuple[str, ...]) -> np.ndarray:

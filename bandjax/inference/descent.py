@@ -15,7 +15,7 @@ import numpy as np
 from bandjax.inference import least_squares
 from bandjax.inference.least_squares import State
 from bandjax.inference.parameters import Transform
-from bandjax.inference.problem import Objective, Observed, Part, Problem, of_map
+from bandjax.inference.problem import Objective, Observed, Part, Problem, of_map, stage_widths
 
 Progress = Callable[[dict[str, Any]], None]
 HISTORY = ("stage", "broadening", "step", "cost", "promised", "damping", "seconds")
@@ -46,13 +46,14 @@ class Saved(NamedTuple):
 @dataclasses.dataclass
 class Descent:
     """Runs stages one after the other; the trials of all are kept in `history`, and `idle` says whether the last stage
-    ended because successful trials hardly gained any more."""
+    ended because successful trials hardly gained any more; `momentum`: whether some stage smooths along the momentum."""
 
     objective: Objective
     progress: Progress | None
     keeper: "StateFile"
     history: list[dict[str, Any]]
     ends: tuple[tuple[float, np.ndarray], ...] = ()
+    momentum: bool = False
 
     def __post_init__(self) -> None:
         self.idle = False
@@ -60,7 +61,7 @@ class Descent:
 
     def cost(self, u: jax.Array, obs: list[Observed]) -> float:
         """−log posterior at full sharpness."""
-        return float(self._cost(u, obs, jnp.asarray(0.0)))
+        return float(self._cost(u, obs, jnp.zeros(2) if self.momentum else jnp.asarray(0.0)))
 
     def run(
         self,
@@ -70,12 +71,13 @@ class Descent:
         tolerance: float,
         steps: int,
         *,
-        broadening=0.0,
+        broadening: float | tuple[float, float] = 0.0,
         widening=(),
     ) -> State:
         """Descend from `u`, at most `steps` trials, until an undamped step promises less than `tolerance` or successful
         trials hardly gain any more (where a model misses the data, steps promise more than they hold); then `done`."""
-        width = jnp.asarray(float(broadening))
+        widths = stage_widths(broadening)
+        width = jnp.asarray(widths) if self.momentum else jnp.asarray(widths[0])
         state = least_squares.start_state(lambda v: self._linearise(v, obs, width), u)
         if not np.isfinite(state.cost):
             raise ValueError(f"The start of a fit must give a finite −log posterior, but gives {float(state.cost)}.")
@@ -98,7 +100,7 @@ class Descent:
                 costs.append(float(state.cost))
             else:
                 state = least_squares.reject(state, tolerance)
-            numbers = (stage, float(broadening), int(state.steps), float(state.cost), float(state.decrement))
+            numbers = (stage, widths[0], int(state.steps), float(state.cost), float(state.decrement))
             entry = dict(zip(HISTORY, (*numbers, float(state.damping), time.perf_counter() - began), strict=True))
             self.history.append(entry)
             self.keeper.save(Saved(state.u, stage, list(widening), self.history, self.ends))

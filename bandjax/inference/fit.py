@@ -161,7 +161,7 @@ def fit(
     mark = repr(([np.asarray(p).tolist() for p in points], *chosen_by)) if given else starts
     keeper = StateFile(state_file, problem, parts, transform, mark)
     u, first, widening, history, ends = keeper.load(jnp.asarray(start_vector(transform)))
-    descent = Descent(objective, progress, keeper, history, ends)
+    descent = Descent(objective, progress, keeper, history, ends, momentum=any(np.ndim(b) for b in problem.broadening))
     if given and descents is not None and descents < len(points):
         obs = [observed(part) for part in parts]
         costs = [descent.cost(jnp.asarray(p), obs) for p in points]

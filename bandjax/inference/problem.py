@@ -70,7 +70,9 @@ class Problem:
         known: Priors on numbers that follow from the model (of the first map).
         weights: Smooth free weights and background, projected out (of a crystal with "free" matrix elements, of a
             stack on top of its own); None: the instrument's own gain, background and detector slope.
-        broadening: Extra energy widths (FWHM, eV) of the coarse stages, from wide to narrow; 0 is added at the end.
+        broadening: Extra widths (FWHM) of the coarse stages, from wide to narrow; 0 is added at the end. A number is one of
+            the energy in eV; a pair (energy in eV, momentum in 1/Å), either may be 0, also smooths along kx and ky ("direct" only):
+            what brings constant-energy maps together whose contours lie far from the start's.
         held_out: Part of the pixels kept out of the fit, in blocks, to score the model on.
         block: Pixels along each side of such a block, and of the blocks of the bootstrap.
         seed: Of the held-out blocks and of the bootstrap.
@@ -86,7 +88,7 @@ class Problem:
     likelihood: Likelihood | Mapping[str, Likelihood] = dataclasses.field(default_factory=Likelihood)
     known: tuple[Known, ...] = ()
     weights: FreeWeights | None = None
-    broadening: tuple[float, ...] = (0.4,)
+    broadening: tuple[float | tuple[float, float], ...] = (0.4,)
     held_out: float = 0.0
     block: int = 5
     seed: int = 0
@@ -154,6 +156,10 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
             instrument = dataclasses.replace(instrument, matrix_elements="free")
         likelihood = check_likelihood(of_map(problem.likelihood, name))
         axes = as_axes(array)
+        if axes.in_angles and any(stage_widths(b)[1] for b in problem.broadening):
+            raise ValueError(
+                f"Argument `broadening` may smooth along the momentum of maps over kx and ky only, but map `{name}` has {axes.names}."
+            )
         values = np.asarray(array.transpose(*axes.names).values, float)
         mask = np.isfinite(values)
         if not mask.any():
@@ -204,16 +210,27 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
     return parts, transform
 
 
-def observed(part: Part, *, broadening: float = 0.0, widening: np.ndarray | float = 1.0) -> Observed:
-    """Data (smoothed along the energy for a coarse stage) and pixel weights of one map, its variances × `widening`."""
+def observed(
+    part: Part, *, broadening: float | tuple[float, float] = 0.0, widening: np.ndarray | float = 1.0
+) -> Observed:
+    """Data (smoothed for a coarse stage) and pixel weights of one map, its variances × `widening`."""
     weight = part.fitted / (part.variance * part.likelihood.inflation * widening)
-    data = part.data
-    if broadening > 0:
-        sigma = broadening / FWHM_PER_SIGMA / float(np.mean(np.diff(part.plan.axes.energy)))
-        kept = (part.fitted | part.held).astype(float)
-        norm = gaussian_filter1d(kept, sigma, axis=-1, mode="nearest")
-        data = gaussian_filter1d(data * kept, sigma, axis=-1, mode="nearest") / np.maximum(norm, 1e-9)
+    data, (by_energy, by_momentum) = part.data, stage_widths(broadening)
+    axes = part.plan.axes
+    widths = [(-1, by_energy, axes.energy)]
+    widths += [(i - len(axes.lateral) - 1, by_momentum, values) for i, (_, values) in enumerate(axes.lateral)]
+    for axis, width, values in widths:
+        if width > 0 and len(values) > 1:
+            sigma = width / FWHM_PER_SIGMA / float(np.mean(np.diff(values)))
+            kept = (part.fitted | part.held).astype(float)
+            norm = gaussian_filter1d(kept, sigma, axis=axis, mode="nearest")
+            data = gaussian_filter1d(data * kept, sigma, axis=axis, mode="nearest") / np.maximum(norm, 1e-9)
     return Observed(jnp.asarray(data), jnp.asarray(weight))
+
+
+def stage_widths(broadening: float | tuple[float, float]) -> tuple[float, float]:
+    """(energy in eV, momentum in 1/Å) of an entry of `Problem.broadening`."""
+    return (float(broadening), 0.0) if np.ndim(broadening) == 0 else (float(broadening[0]), float(broadening[1]))
 
 
 class Objective(NamedTuple):
@@ -227,7 +244,8 @@ class Objective(NamedTuple):
 
 
 def make_objective(problem: Problem, parts: list[Part], transform: Transform) -> Objective:
-    """Pure functions of (u, observed, broadening); `observed` is a list of `Observed`, one a map."""
+    """Pure functions of (u, observed, broadening); `observed` is a list of `Observed`, one a map, `broadening` a number (of the
+    energy) or two (and of the momentum)."""
 
     def model_at(values: Mapping[str, Any], name: str) -> Model:
         return of_map(problem.model_of, name)(model_values(values))
@@ -243,8 +261,14 @@ def make_objective(problem: Problem, parts: list[Part], transform: Transform) ->
     def settings(u: jax.Array, part: Part, broadening: jax.Array) -> tuple[Model, Instrument]:
         values = all_values(transform, free_values(transform, u))
         instrument = dataclasses.replace(part.instrument, **instrument_values(values, part.name))
-        wide = jnp.sqrt(instrument.fwhm_energy**2 + broadening**2 + 1e-12)  # 1 µeV keeps the derivative at 0 finite
-        return model_at(values, part.name), dataclasses.replace(instrument, fwhm_energy=wide)
+        by_energy, *by_momentum = jnp.atleast_1d(broadening)
+        wide = jnp.sqrt(instrument.fwhm_energy**2 + by_energy**2 + 1e-12)  # 1 µeV keeps the derivative at 0 finite
+        instrument = dataclasses.replace(instrument, fwhm_energy=wide)
+        for width in by_momentum:
+            instrument = dataclasses.replace(
+                instrument, fwhm_momentum=jnp.sqrt(instrument.fwhm_momentum**2 + width**2 + 1e-12)
+            )
+        return model_at(values, part.name), instrument
 
     def images(u: jax.Array, part: Part, broadening: jax.Array) -> jax.Array:
         model, instrument = settings(u, part, broadening)
@@ -332,8 +356,16 @@ def _check_options(problem: Problem) -> None:
         checks.positive(f"known.{known.name}.sigma", known.sigma)
         if not np.isfinite(known.value):
             raise ValueError(f"Argument `known.{known.name}.value` must be a finite number, but is {known.value}.")
-    for width in problem.broadening:
-        checks.positive("broadening", width, "eV")
+    for entry in problem.broadening:
+        if np.ndim(entry) == 0:
+            checks.positive("broadening", entry, "eV")
+            continue
+        if np.shape(entry) != (2,) or min(entry) < 0 or max(entry) <= 0:
+            raise ValueError(
+                f"Argument `broadening` must hold numbers or pairs (eV, 1/Å) ≥ 0, one of them > 0, but holds {entry!r}."
+            )
+        if entry[1] > 0 and problem.method != "direct":
+            raise ValueError('Argument `broadening` may smooth along the momentum for the method "direct" only.')
     for name, value in (("block", problem.block), ("kz_points", problem.kz_points)):
         if value is not None and (value != int(value) or value < 1):
             raise ValueError(f"Argument `{name}` must be a whole number ≥ 1, but is {value!r}.")

@@ -19,7 +19,8 @@ import jax.numpy as jnp
 Combination = tuple[tuple[str, float], ...]
 
 # Orbitals of each shell, in order. "z" and "r" are single orbitals with an isotropic (direction-free) hopping:
-# an effective p_z of a flat carbon layer, and an s-like Wannier orbital. "eg" is the pair x²−y², 3z²−r².
+# an effective p_z of a flat carbon layer, and an s-like Wannier orbital. "eg" is the pair x²−y², 3z²−r²; "x2y2" and "z2"
+# are its two orbitals as shells of their own, for on-site energies that differ.
 SHELLS: dict[str, tuple[str, ...]] = {
     "s": ("s",),
     "p": ("px", "py", "pz"),
@@ -27,6 +28,8 @@ SHELLS: dict[str, tuple[str, ...]] = {
     "s*": ("s*",),
     "pz": ("pz",),
     "eg": ("dx2-y2", "dz2"),
+    "x2y2": ("dx2-y2",),
+    "z2": ("dz2",),
     "z": ("pz",),
     "r": ("s",),
 }
