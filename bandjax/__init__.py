@@ -36,7 +36,7 @@ from bandjax.inference import (
 from bandjax.io import read
 from bandjax.materials import Table, list_parameters, load_parameters, load_table
 from bandjax.photoemission import Instrument, arpes_image, plan_image
-from bandjax.reconstruction import Preprocessing, Reconstruction, reconstruct_bands
+from bandjax.reconstruction import Field, Preprocessing, Reconstruction, fit_field, load_field, reconstruct_bands
 from bandjax.results import read_result, result_dataset, write_result
 from bandjax.spectrum import (
     bands,
@@ -113,6 +113,7 @@ __all__ = [
     "Adaptation",
     "Correction",
     "CrystalGuess",
+    "Field",
     "FitResult",
     "FreeWeights",
     "Instrument",
@@ -151,6 +152,7 @@ __all__ = [
     "expose_crystals",
     "find_sites",
     "fit",
+    "fit_field",
     "from_cubic",
     "from_fractional",
     "graded",
@@ -166,6 +168,7 @@ __all__ = [
     "linear_potential",
     "list_parameters",
     "load_correction",
+    "load_field",
     "load_parameters",
     "load_reverse",
     "load_surrogate",

@@ -132,7 +132,9 @@ def train(config: Config, spectrum: Spectrum) -> tuple[Weights, dict[str, Any]]:
         hoppings, k, energy = drawn(config, key, count)
         target = jax.vmap(lambda h, q, e: spectrum(h, q[None], e)[0])(hoppings, k, energy)
         spread = energy.shape
-        at = scaled(jnp.broadcast_to(hoppings[:, None], (*spread, 4)), jnp.broadcast_to(k[:, None], (*spread, 2)), energy)
+        at = scaled(
+            jnp.broadcast_to(hoppings[:, None], (*spread, 4)), jnp.broadcast_to(k[:, None], (*spread, 2)), energy
+        )
         return at.reshape(-1, at.shape[-1]).astype(jnp.float32), target.ravel().astype(jnp.float32)
 
     def loss(weights: Weights, at: jax.Array, target: jax.Array) -> jax.Array:
@@ -156,7 +158,10 @@ def train(config: Config, spectrum: Spectrum) -> tuple[Weights, dict[str, Any]]:
     for first in range(0, config.steps, each):
         state, values = several(state, jnp.asarray(first + 1), each)
         history.append(float(values.mean()))
-        print(f"step {first + each} of {config.steps}: {history[-1]:.3g} ({time.perf_counter() - began:.0f} s)", flush=True)
+        print(
+            f"step {first + each} of {config.steps}: {history[-1]:.3g} ({time.perf_counter() - began:.0f} s)",
+            flush=True,
+        )
     seconds = time.perf_counter() - began
     at, target = jax.jit(batch, static_argnums=1)(jax.random.fold_in(key, 0), 512)
     found = jnp.exp(jax.jit(lambda w: log_rate(w, at, "siren"))(state[0]))
@@ -179,9 +184,17 @@ class Retrieval:
         self.energy = jnp.linspace(-0.1, 0.06, config.energies)
         self.edge = 1 / (1 + jnp.exp(self.energy / (BOLTZMANN * 30.0)))
         self.spectrum = spectrum
-        brightest = float(jnp.max(self.edge * exact(config)(jnp.asarray([v for v, _ in PRIORS.values()]), self.k, self.energy + FERMI[0])))
-        self.prior = np.array([*PRIORS.values(), FERMI, (np.log(peak / brightest), 0.2), (np.log(config.background * peak), 0.2)])
-        self.fit = jax.jit(lambda u, counts: minimise(lambda v: self.linearise(v, counts), u, max_steps=60, tolerance=1e-5))
+        brightest = float(
+            jnp.max(
+                self.edge * exact(config)(jnp.asarray([v for v, _ in PRIORS.values()]), self.k, self.energy + FERMI[0])
+            )
+        )
+        self.prior = np.array(
+            [*PRIORS.values(), FERMI, (np.log(peak / brightest), 0.2), (np.log(config.background * peak), 0.2)]
+        )
+        self.fit = jax.jit(
+            lambda u, counts: minimise(lambda v: self.linearise(v, counts), u, max_steps=60, tolerance=1e-5)
+        )
         self.jitted = jax.jit(self.linearise)
         self.means = jax.jit(self.mean)
 
@@ -219,7 +232,9 @@ def retrieve(config: Config, weights: Weights, peak: float) -> dict[str, Any]:
             began = time.perf_counter()
             found = way.fit(jnp.asarray(start), counts)
             found.u.block_until_ready()
-            rows[name].append((np.asarray(found.u) - truth, np.asarray(found.fisher), time.perf_counter() - began, float(found.cost)))
+            rows[name].append(
+                (np.asarray(found.u) - truth, np.asarray(found.fisher), time.perf_counter() - began, float(found.cost))
+            )
     out: dict[str, Any] = {"peak": peak, "mean_counts": float(mean.mean())}
     sigma = np.array([s for _, s in ways["exact"].prior])
     for name, found in rows.items():
@@ -231,7 +246,13 @@ def retrieve(config: Config, weights: Weights, peak: float) -> dict[str, Any]:
             "seconds_per_retrieval": float(np.median(seconds)),
         }  # fmt: skip
     out["error_ratio"] = {n: out["stand_in"]["rms"][n] / out["exact"]["rms"][n] for n in NAMES}
-    out["median_bound"] = dict(zip(NAMES, (sigma * np.median([np.sqrt(np.diagonal(np.linalg.inv(b))) for b in bounds], axis=0)).tolist(), strict=True))
+    out["median_bound"] = dict(
+        zip(
+            NAMES,
+            (sigma * np.median([np.sqrt(np.diagonal(np.linalg.inv(b))) for b in bounds], axis=0)).tolist(),
+            strict=True,
+        )
+    )
     return out
 
 
@@ -308,7 +329,13 @@ def figure_of(config: Config, weights: Weights, metrics: dict[str, Any]) -> Figu
         figure.colorbar(shown, ax=axis, label="A (1/eV)")
     axis = axes[1, 1]
     for colour, (name, row) in zip(("tab:blue", "tab:orange", "tab:green"), metrics["timing"].items(), strict=False):
-        axis.loglog(config.orbitals, [1e3 * row[f"exact_{n}"] for n in config.orbitals], "o-", color=colour, label=f"exact, {name}")
+        axis.loglog(
+            config.orbitals,
+            [1e3 * row[f"exact_{n}"] for n in config.orbitals],
+            "o-",
+            color=colour,
+            label=f"exact, {name}",
+        )
         axis.axhline(1e3 * row["stand_in"], color=colour, linestyle="--", label=f"stand-in, {name}")
     axis.set(xlabel="orbitals", ylabel="value and gradient (ms)", title=f"{config.timed_pixels} wave vectors")
     axis.legend(fontsize=7)
@@ -326,7 +353,10 @@ def run(config: Config, out: Path, keep: Callable[[dict], None] = lambda metrics
     metrics["retrieval"] = {}
     for peak in config.peaks:
         metrics["retrieval"][f"{peak:g}"] = found = retrieve(config, weights, peak)
-        print(f"peak {peak:g}", {n: (found[n]["efficiency"], found[n]["seconds_per_retrieval"]) for n in ("exact", "stand_in")})
+        print(
+            f"peak {peak:g}",
+            {n: (found[n]["efficiency"], found[n]["seconds_per_retrieval"]) for n in ("exact", "stand_in")},
+        )
         keep(metrics)
     figure_of(config, weights, metrics).savefig(out / "standin.png", dpi=170)
     return metrics

@@ -26,7 +26,7 @@ from bandjax.reconstruction.field_network import KINDS, Weights, log_rate
 from bandjax.reconstruction.field_training import Points, Size, Told, Trained, train_network
 
 FORMAT = 1  # of the files
-FIRST_BANDWIDTH, TRIALS = 2.0, 5  # radians over half the window
+FIRST_BANDWIDTH, TRIALS = 1.0, 5  # radians over half the window
 FIRST_WIDTH = 64
 LEAST_COUNTS, LEAST_POINTS = 200, 50  # below them nothing can be held out and judged
 MOST_AXES = 5
@@ -90,7 +90,7 @@ class Field:
         for name, axis in given.items():
             checks.increasing(name, axis)
         points = np.stack(np.meshgrid(*given.values(), indexing="ij"), axis=-1).reshape(-1, len(given))
-        values = np.asarray(_in_chunks(self, jnp.asarray(points, jnp.float32 if not jax.config.read("jax_enable_x64") else float)))
+        values = np.asarray(_in_chunks(self, jnp.asarray(points, float)))  # double precision where x64 is on
         coords = {n: (n, a, {"units": u}) for (n, a), u in zip(given.items(), self.units, strict=True)}
         shape = tuple(a.size for a in given.values())
         return xr.DataArray(values.reshape(shape), dims=self.names, coords=coords, name="intensity")
@@ -136,7 +136,9 @@ def load_field(path: str | os.PathLike[str]) -> Field:
             leaves = [found[f"leaf_{i}"] for i in range(len(found.files) - 3)]
             centre, half = found["centre"], found["half"]
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"File {path} must be a field saved by bandjax, but cannot be read as one ({error}).") from error
+        raise ValueError(
+            f"File {path} must be a field saved by bandjax, but cannot be read as one ({error})."
+        ) from error
     if not isinstance(head, dict) or head.get("what") != "bandjax field" or head.get("format") != FORMAT:
         found_format = head.get("format") if isinstance(head, dict) else None
         raise ValueError(f"File {path} must be a field of format {FORMAT}, but is of format {found_format!r}.")
@@ -199,9 +201,9 @@ def fit_field(
         "noise_scale": noise_scale, "batch": batch, "learning_rate": learning_rate, "rounds": rounds, "seed": seed,
         "points": len(table.counts), "counts": float(table.counts.sum()),
     }  # fmt: skip
-    run = _Run(table, settings, _opened(folder, settings), progress)
+    run = _Run(table, settings, _opened(folder, settings), progress, {})
     chosen, scans = _chosen(run)
-    found = [run.train(f"member_{i}", i, *chosen) for i in range(members)]
+    found = [run.train(i, *chosen) for i in range(members)]
     epoch = len(table.counts) / batch * sum(t.seconds for t in found) / max(sum(t.steps for t in found), 1)
     held = [float(run.split(i).held_counts.sum()) for i in range(members)]
     record = settings | scans | {
@@ -277,12 +279,16 @@ def _table(
     low, high = points.min(axis=0), points.max(axis=0)
     if (high <= low).any():
         name = names[int(np.argmin(high - low))]
-        raise ValueError(f"Axis `{name}` must have more than one value, but all points have {low[names.index(name)]:g}.")
+        raise ValueError(
+            f"Axis `{name}` must have more than one value, but all points have {low[names.index(name)]:g}."
+        )
     centre, half = (low + high) / 2, (high - low) / 2
     return _Table((points - centre) / half, counts.ravel(), weight.ravel(), names, told, centre, half, pixel / half)
 
 
-def _of_map(data: xr.DataArray, units: Mapping[str, str]) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...], np.ndarray]:
+def _of_map(
+    data: xr.DataArray, units: Mapping[str, str]
+) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...], np.ndarray]:
     names = tuple(map(str, data.dims))
     if not 1 <= len(names) <= MOST_AXES:
         raise ValueError(f"Argument `data` must have 1 to {MOST_AXES} axes, but has {len(names)}.")
@@ -304,7 +310,9 @@ def _of_points(
     data: np.ndarray, coords: np.ndarray | None, units: Mapping[str, str]
 ) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...], np.ndarray]:
     if coords is None or np.ndim(data) != 1:
-        raise ValueError("Argument `data` must be a DataArray, or one-dimensional with `coords` (point, axis), but is not.")
+        raise ValueError(
+            "Argument `data` must be a DataArray, or one-dimensional with `coords` (point, axis), but is not."
+        )
     if not units:
         raise ValueError("Argument `units` must name the axes of scattered counts with their units, such as {'kx': '1/angstrom', 'energy': 'eV'}, but is empty.")  # fmt: skip
     points = np.asarray(coords, float)
@@ -332,6 +340,7 @@ class _Run:
     settings: dict[str, Any]
     folder: Path | None
     progress: Told | None
+    done: dict[str, Trained]
 
     def split(self, number: int) -> Points:
         t, seed = self.table, [self.settings["seed"], number]
@@ -344,13 +353,21 @@ class _Run:
             weights = np.where(judge, 0, t.exposure), np.where(judge, t.exposure, 0)
         return Points(t.x, t.pixel, train / t.level, weights[0], held, t.level * weights[1])
 
-    def train(self, stage: str, number: int, width: int, bandwidth: tuple[float, ...]) -> Trained:
-        s = self.settings
-        size = Size(s["kind"], int(width), int(s["depth"]), int(s["batch"]), float(s["learning_rate"]), int(s["rounds"]))
-        file = None if self.folder is None else self.folder / f"{stage}.npz"
-        tell = None if self.progress is None else (lambda entry: self.progress({"stage": stage} | entry))  # type: ignore[misc]
-        key = jax.random.fold_in(jax.random.key(s["seed"]), number)
-        return train_network(self.split(number), size, bandwidth, key, file=file, progress=tell)
+    def train(self, number: int, width: int, bandwidth: tuple[float, ...]) -> Trained:
+        """The network of a number; a trial whose bandwidth is chosen is the first member already."""
+        s, stage = (
+            self.settings,
+            f"network {number + 1}, width {width}, bandwidth " + ", ".join(f"{b:.3g}" for b in bandwidth),
+        )
+        if stage not in self.done:
+            depth, batch, rounds = (int(s[n]) for n in ("depth", "batch", "rounds"))
+            size = Size(s["kind"], width, depth, batch, float(s["learning_rate"]), rounds)
+            file = None if self.folder is None else self.folder / f"{stage.replace(', ', '_').replace(' ', '_')}.npz"
+            told = self.progress
+            tell = None if told is None else (lambda entry: told({"stage": stage} | entry))
+            key = jax.random.fold_in(jax.random.key(s["seed"]), number)
+            self.done[stage] = train_network(self.split(number), size, bandwidth, key, file=file, progress=tell)
+        return self.done[stage]
 
 
 def _chosen(run: _Run) -> tuple[tuple[int, tuple[float, ...]], dict[str, Any]]:
@@ -359,8 +376,7 @@ def _chosen(run: _Run) -> tuple[tuple[int, tuple[float, ...]], dict[str, Any]]:
     scans: dict[str, Any] = {}
 
     def judge(width: float, bandwidth: tuple[float, ...]) -> float:
-        name = f"trial_{width:g}_" + "_".join(f"{b:.4g}" for b in bandwidth)
-        return run.train(name, 0, round(width), bandwidth).score
+        return run.train(0, round(width), bandwidth).score
 
     def keep(name: str, scan: Scan) -> float:
         scans[f"scan_{name}"] = {"values": scan.values.tolist(), "scores": scan.scores.tolist(), "at_end": scan.at_end}
@@ -393,11 +409,7 @@ def _same_format(found: dict[str, Any], owner: str) -> None:
 
 
 def _in_chunks(field: Field, points: jax.Array) -> jax.Array:
-    return _lowered(field)(points)
-
-
-def _lowered(field: Field) -> Any:
-    return jax.jit(lambda points: jax.lax.map(field, points, batch_size=min(CHUNK, len(points))))
+    return jax.jit(lambda points: jax.lax.map(field, points, batch_size=min(CHUNK, len(points))))(points)
 
 
 __all__ = ["Field", "fit_field", "load_field"]
