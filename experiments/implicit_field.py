@@ -51,7 +51,7 @@ class Config:
     hidden_peaks: tuple[float, ...] = (100.0, 20.0, 5.0, 1.0)
     volume: tuple[int, int, int] = (20, 20, 40)
     volume_peaks: tuple[float, ...] = (20.0, 2.0)
-    measured_parts: tuple[float, ...] = (1.0, 0.1, 0.01)
+    measured_parts: tuple[float, ...] = (1e-3, 1e-4, 1e-2, 1.0)
     kinds: tuple[str, ...] = ("siren",)  # beside "fourier", at the second level
     width: int = 64
     members: int = 3
@@ -63,7 +63,7 @@ class Config:
 PRESETS = {
     "default": Config(),
     "smoke": Config(
-        shape=(24, 30), peaks=(20.0,), draws=1, hidden_peaks=(20.0,), volume=(8, 8, 12), volume_peaks=(20.0,), measured_parts=(0.1,),
+        shape=(24, 30), peaks=(20.0,), draws=1, hidden_peaks=(20.0,), volume=(8, 8, 12), volume_peaks=(20.0,), measured_parts=(1e-3,),
         kinds=(), width=16, members=2, batch=256, rounds=6,
     ),
 }  # fmt: skip
@@ -83,7 +83,12 @@ def simulated_cut(config: Config) -> xr.DataArray:
         band = 0.1 - np.sqrt(0.21**2 + (6.6 * k) ** 2) - sign * 0.21
         eta = 0.04 + 0.05 * np.abs(band)
         height = (0.25 + 0.9 / (1 + np.exp(-(k - 0.02 * sign) / 0.08))) / (0.02 + eta)
-        mean += 0.06 * height[:, None] * voigt_profile(e - band[:, None], 0.03, eta[:, None]) / voigt_profile(0, 0.03, eta)[:, None]
+        mean += (
+            0.06
+            * height[:, None]
+            * voigt_profile(e - band[:, None], 0.03, eta[:, None])
+            / voigt_profile(0, 0.03, eta)[:, None]
+        )
     mean = (mean + 0.05 * (e < 0)) / (1 + np.exp(e / 0.03)) + 0.01
     return as_map(mean / mean.max(), {"kx": k, "energy": e}, {"kx": "1/angstrom", "energy": "eV"})
 
@@ -93,7 +98,9 @@ def simulated_volume(config: Config) -> xr.DataArray:
     nx, ny, ne = config.volume
     kx, ky, e = 1.703 + np.linspace(-0.35, 0.35, nx), np.linspace(-0.35, 0.35, ny), np.linspace(-2.4, 0.4, ne)
     grid = np.stack(np.meshgrid(kx, ky, [0.0], indexing="ij"), axis=-1).reshape(-1, 3)
-    model = bj.tight_binding(bj.graphene(a=2.46), bj.load_parameters("graphene", "pz").replace(epsilon=0.0), spin_orbit=False)
+    model = bj.tight_binding(
+        bj.graphene(a=2.46), bj.load_parameters("graphene", "pz").replace(epsilon=0.0), spin_orbit=False
+    )
     bands = np.asarray(bj.bands(model, grid)).reshape(nx, ny, 2, 1) - 0.3
     mean = voigt_profile(e - bands, 0.08, 0.08).sum(axis=2) / (1 + np.exp(e / 0.05)) + 0.05
     axes = {"kx": kx, "ky": ky, "energy": e}
@@ -117,7 +124,10 @@ def smoothing(counts: np.ndarray, seen: np.ndarray, rng: np.random.Generator) ->
             score = float(np.sum(log_likelihoods(JUDGE / (1 - JUDGE) * trial, held)[seen]))
             best = max(best, (score, sigma, floor))
     _, sigma, floor = best
-    return (_smoothed(given, seen, sigma) + floor * given.sum() / seen.sum()) / (1 + floor), {"sigma_pixels": sigma, "floor": floor}
+    return (_smoothed(given, seen, sigma) + floor * given.sum() / seen.sum()) / (1 + floor), {
+        "sigma_pixels": sigma,
+        "floor": floor,
+    }
 
 
 def _smoothed(given: np.ndarray, seen: np.ndarray, sigma: tuple[float, ...]) -> np.ndarray:
@@ -139,12 +149,22 @@ class Bench:
         """The field; its bandwidth is searched the first time for a name (on that draw's own held-out counts), then kept."""
         c, known = self.config, self.bandwidths.get(f"{name} {kind}")
         found = bj.fit_field(
-            data, kind=kind, width=c.width, members=c.members, batch=c.batch, rounds=c.rounds, seed=seed, bandwidth=known, held_out=held_out
+            data,
+            kind=kind,
+            width=c.width,
+            members=c.members,
+            batch=c.batch,
+            rounds=c.rounds,
+            seed=seed,
+            bandwidth=known,
+            held_out=held_out,
         )
         self.bandwidths[f"{name} {kind}"] = found.record["bandwidth_first"][0]
         return found
 
-    def denoise(self, counts: np.ndarray, like: xr.DataArray, truth: np.ndarray | None, name: str, kind: str, seed: int) -> tuple[dict, bj.Field]:
+    def denoise(
+        self, counts: np.ndarray, like: xr.DataArray, truth: np.ndarray | None, name: str, kind: str, seed: int
+    ) -> tuple[dict, bj.Field]:
         """Field and best smoothing of 80 % of the counts, judged by the rest."""
         rng = np.random.default_rng([self.config.seed, seed])
         valid = ~np.isnan(counts)
@@ -156,10 +176,14 @@ class Bench:
         seconds = time.perf_counter() - began
         found = field.on({n: like[n].values for n in field.names}).values
         part = JUDGE / (1 - JUDGE)
-        row = compared(part * found, {"smoothing": part * smooth}, judge, valid, None if truth is None else JUDGE * truth)
+        row = compared(
+            part * found, {"smoothing": part * smooth}, judge, valid, None if truth is None else JUDGE * truth
+        )
         return row | chosen | told(field, seconds), field
 
-    def interpolate(self, counts: np.ndarray, like: xr.DataArray, truth: np.ndarray, seen: np.ndarray, name: str, seed: int) -> dict:
+    def interpolate(
+        self, counts: np.ndarray, like: xr.DataArray, truth: np.ndarray, seen: np.ndarray, name: str, seed: int
+    ) -> dict:
         """Field of the seen pixels and interpolations of their counts or smoothing, judged by the hidden ones."""
         rng = np.random.default_rng([self.config.seed, seed])
         others = interpolations(counts, seen, rng)
@@ -182,7 +206,12 @@ def interpolations(counts: np.ndarray, seen: np.ndarray, rng: np.random.Generato
         small = counts[::2, ::2]
         smooth, _ = smoothing(small, np.ones_like(small, bool), rng)
         axes = [np.arange(0, n, 2.0) for n in counts.shape]
-        points = np.stack(np.meshgrid(*(np.clip(np.arange(n), 0, a[-1]) for n, a in zip(counts.shape, axes, strict=True)), indexing="ij"), axis=-1)
+        points = np.stack(
+            np.meshgrid(
+                *(np.clip(np.arange(n), 0, a[-1]) for n, a in zip(counts.shape, axes, strict=True)), indexing="ij"
+            ),
+            axis=-1,
+        )
         return {
             f"{method} of {what}": np.maximum(RegularGridInterpolator(axes, values, method=method)(points), floor)
             for method in ("linear", "cubic") for what, values in (("counts", small), ("smoothing", smooth))
@@ -192,12 +221,16 @@ def interpolations(counts: np.ndarray, seen: np.ndarray, rng: np.random.Generato
     out = {"smoothing": smooth}
     for method, (what, values) in itertools.product(("linear", "cubic"), (("counts", counts), ("smoothing", smooth))):
         grid = np.indices(counts.shape).reshape(2, -1).T
-        filled, nearest = (griddata(at, values[seen], grid, method=m).reshape(counts.shape) for m in (method, "nearest"))
+        filled, nearest = (
+            griddata(at, values[seen], grid, method=m).reshape(counts.shape) for m in (method, "nearest")
+        )
         out[f"{method} of {what}"] = np.maximum(np.where(np.isnan(filled), nearest, filled), floor)
     return out
 
 
-def compared(found: np.ndarray, others: dict[str, np.ndarray], counts: np.ndarray, where: np.ndarray, truth: np.ndarray | None) -> dict[str, Any]:
+def compared(
+    found: np.ndarray, others: dict[str, np.ndarray], counts: np.ndarray, where: np.ndarray, truth: np.ndarray | None
+) -> dict[str, Any]:
     """Gain of the field over the best of the others on the judging counts."""
     own = log_likelihoods(found, counts)[where]
     scores = {n: log_likelihoods(v, counts)[where] for n, v in others.items()}
@@ -221,7 +254,16 @@ def rms(found: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:
 
 def told(field: bj.Field, seconds: float) -> dict[str, Any]:
     """What of a field is kept."""
-    names = ("bandwidth_first", "bandwidth", "seconds_per_epoch", "seconds_per_step", "best_round", "points", "weights", "held_out")
+    names = (
+        "bandwidth_first",
+        "bandwidth",
+        "seconds_per_epoch",
+        "seconds_per_step",
+        "best_round",
+        "points",
+        "weights",
+        "held_out",
+    )
     return {n: field.record[n] for n in names} | {"seconds": seconds}
 
 
@@ -256,7 +298,16 @@ def run(config: Config, out: Path, keep: Callable[[dict], None] = lambda metrics
     def note(part: str, name: str, row: Any) -> None:
         metrics[part][name] = row
         first = row["draws"][0] if "draws" in row else row
-        print(part, name, {n: first[n] for n in ("gain", "gain_error", "baseline", "regret_field", "regret_baseline", "seconds") if n in first}, flush=True)
+        print(
+            part,
+            name,
+            {
+                n: first[n]
+                for n in ("gain", "gain_error", "baseline", "regret_field", "regret_baseline", "seconds")
+                if n in first
+            },
+            flush=True,
+        )
         keep(metrics)
 
     for number, peak in enumerate(config.peaks):
@@ -270,6 +321,20 @@ def run(config: Config, out: Path, keep: Callable[[dict], None] = lambda metrics
                 if draw == 0 and kind == "fourier":
                     plot.plot_field(cut.copy(data=counts), field).savefig(out / f"cut_{peak:g}.png", dpi=170)
             note("cut", f"{peak:g} {kind}", {"draws": rows} | pooled(rows))
+    for number, peak in enumerate(config.hidden_peaks):
+        rng = np.random.default_rng([config.seed, 7, number])
+        counts = rng.poisson(peak * cut.values).astype(float)
+        for name, seen in hidden(config.shape, rng).items():
+            note(
+                "hidden",
+                f"{peak:g} {name}",
+                bench.interpolate(counts, cut, peak * cut.values, seen, f"{name} {peak:g}", number),
+            )
+    for number, peak in enumerate(config.volume_peaks):
+        counts = np.random.default_rng([config.seed, 9, number]).poisson(peak * volume.values).astype(float)
+        row, field = bench.denoise(counts, volume, peak * volume.values, f"volume {peak:g}", "fourier", 0)
+        note("volume", f"{peak:g}", row)
+        plot.plot_field(volume.copy(data=counts), field).savefig(out / f"volume_{peak:g}.png", dpi=170)
     try:
         data = measured(config)
     except FileNotFoundError as error:
@@ -280,18 +345,17 @@ def run(config: Config, out: Path, keep: Callable[[dict], None] = lambda metrics
         rng = np.random.default_rng(config.seed)
         counts = rng.binomial(np.nan_to_num(data.values).astype(int), part).astype(float)
         row, field = bench.denoise(counts, data, None, f"measured {part:g}", "fourier", 0)
-        note("measured", f"{part:g}", row | {"peak_counts": float(counts.max()), "mean_counts": float(counts.mean()), "noise_scale": data.attrs["noise_scale"]})
+        note(
+            "measured",
+            f"{part:g}",
+            row
+            | {
+                "peak_counts": float(counts.max()),
+                "mean_counts": float(counts.mean()),
+                "noise_scale": data.attrs["noise_scale"],
+            },
+        )
         plot.plot_field(data.copy(data=counts), field).savefig(out / f"measured_{part:g}.png", dpi=170)
-    for number, peak in enumerate(config.hidden_peaks):
-        rng = np.random.default_rng([config.seed, 7, number])
-        counts = rng.poisson(peak * cut.values).astype(float)
-        for name, seen in hidden(config.shape, rng).items():
-            note("hidden", f"{peak:g} {name}", bench.interpolate(counts, cut, peak * cut.values, seen, f"{name} {peak:g}", number))
-    for number, peak in enumerate(config.volume_peaks):
-        counts = np.random.default_rng([config.seed, 9, number]).poisson(peak * volume.values).astype(float)
-        row, field = bench.denoise(counts, volume, peak * volume.values, f"volume {peak:g}", "fourier", 0)
-        note("volume", f"{peak:g}", row)
-        plot.plot_field(volume.copy(data=counts), field).savefig(out / f"volume_{peak:g}.png", dpi=170)
     return metrics
 
 

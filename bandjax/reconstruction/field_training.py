@@ -1,9 +1,10 @@
 """Training of one network on counts: Poisson likelihood, averaged weights, stopped by what is held out.
 
 Loss of a batch: mean of e μ − c log μ, with c the counts of a pixel, e its exposure (0 where it does not count) and μ the rate in
-units of the mean. Adam at one rate; what is judged and kept is the exponential mean of the weights, at the round (of
-`STEPS` steps) where the held-out log-likelihood was largest. Round r draws its batches from fold_in(key, r): a training that was killed
-goes on from its file to the same weights.
+units of the mean. What is judged and kept is the exponential mean of the weights, at the round (of `STEPS` steps) where the held-out
+log-likelihood was largest. Adam at one rate until `PATIENCE` rounds brought nothing; then from the best again with smaller steps, `DROPS` times: with few
+counts this changes nothing, with many it is what brings the field below the noise. Round r draws its batches from fold_in(key, r): a
+training that was killed goes on from its file to the same weights.
 """
 
 import functools
@@ -22,7 +23,8 @@ from bandjax.reconstruction.field_network import Weights, log_rate, make_weights
 
 STEPS = 50  # of a round
 AVERAGE = 0.99  # of the weights before, kept at a step
-PATIENCE = 8  # rounds without a better score
+PATIENCE = 6  # rounds without a better score
+DROPS, DROP = 2, 4.0  # how often, and by what, steps become smaller
 JUDGED = 30_000  # pixels at most, by which a round is judged
 KEPT_EVERY = 10.0  # seconds between states that are written
 Told = Callable[[dict[str, Any]], None]
@@ -86,6 +88,15 @@ class _State(NamedTuple):
     best: Weights
 
 
+class _Place(NamedTuple):
+    """Where a training is: scores of its rounds, the best of them, drops of the rate, the round of the last."""
+
+    scores: list[float]
+    best: int = 0
+    drops: int = 0
+    since: int = 0
+
+
 def train_network(
     points: Points, size: Size, bandwidth: tuple[float, ...], key: jax.Array, *, file: Path | None = None,
     progress: Told | None = None,
@@ -104,38 +115,42 @@ def train_network(
         FloatingPointError: The likelihood became NaN.
     """
     weights = make_weights(key, size.kind, bandwidth, size.width, size.depth)
-    state = _State(weights, _optimiser(size).init(weights), weights, weights)
+    state = _State(weights, _optimiser().init(weights), weights, weights)
     x, half, counts, exposure = (jnp.asarray(p, jnp.float32) for p in points[:4])
     at = np.linspace(0, len(points.x) - 1, min(JUDGED, len(points.x))).astype(int)
     judged, held, weight = x[at], points.held_counts[at], points.held_exposure[at]
     flat = float(np.sum(points.counts) / np.sum(points.exposure))
-    scores: list[float] = []
-    best, seconds, steps = 0, 0.0, 0
+    place, seconds, steps = _Place([]), 0.0, 0
     if file is not None and file.exists():
-        state, scores, best = _read(file, state)
+        state, place = _read(file, state)
     written = time.monotonic()
-    while len(scores) < size.rounds and (not scores or len(scores) - 1 - best < PATIENCE):
-        began = time.perf_counter()
-        state = _round(state, x, half, counts, exposure, jax.random.fold_in(key, len(scores)), size)
+    while len(place.scores) < size.rounds and place.drops <= DROPS:
+        began, number = time.perf_counter(), len(place.scores)
+        rate = jnp.float32(size.learning_rate / DROP**place.drops)
+        state = _round(state, x, half, counts, exposure, jax.random.fold_in(key, number), rate, size)
         state.weights.log_bandwidth.block_until_ready()
-        seconds, steps = (seconds + time.perf_counter() - began, steps + STEPS) if scores else (0.0, 0)
-        rate = np.asarray(_rates(state.average, judged, size.kind), float)
-        score = log_likelihood(rate * weight, held) - log_likelihood(flat * weight, held)
+        seconds, steps = (seconds + time.perf_counter() - began, steps + STEPS) if number else (0.0, 0)
+        mean = np.asarray(_rates(state.average, judged, size.kind), float) * weight
+        score = log_likelihood(mean, held) - log_likelihood(flat * weight, held)
         if not np.isfinite(score):
             raise FloatingPointError(
-                f"The likelihood became {score} in round {len(scores)}; a smaller `learning_rate` may help."
+                f"The likelihood became {score} in round {number}; a smaller `learning_rate` may help."
             )
-        scores.append(score)
-        if score >= max(scores):
-            best, state = len(scores) - 1, state._replace(best=state.average)
+        better = not number or score > place.scores[place.best]
+        place = place._replace(scores=[*place.scores, score], best=number if better else place.best)
+        state = state._replace(best=state.average) if better else state
+        if number - max(place.best, place.since) >= PATIENCE:
+            state = _State(state.best, _optimiser().init(state.best), state.best, state.best)
+            place = place._replace(drops=place.drops + 1, since=number)
         if file is not None and time.monotonic() - written > KEPT_EVERY:
-            _write(file, state, scores, best)
+            _write(file, state, place)
             written = time.monotonic()
         if progress is not None:
-            progress({"round": len(scores), "score": score, "best": scores[best]})
+            progress({"round": number + 1, "score": score, "best": place.scores[place.best]})
     if file is not None:
-        _write(file, state, scores, best)
-    return Trained(state.best, scores[best], len(scores), best, np.array(scores), seconds, steps)
+        _write(file, state, place)
+    scores = np.array(place.scores)
+    return Trained(state.best, float(scores[place.best]), len(scores), place.best, scores, seconds, steps)
 
 
 def log_likelihood(mean: np.ndarray, counts: np.ndarray) -> float:
@@ -144,15 +159,16 @@ def log_likelihood(mean: np.ndarray, counts: np.ndarray) -> float:
     return float(np.sum(np.where(counts > 0, counts * np.log(np.where(mean > 0, mean, 1.0)), 0.0) - mean))
 
 
-def _optimiser(size: Size) -> optax.GradientTransformation:
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(size.learning_rate))
+def _optimiser() -> optax.GradientTransformation:
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
 
 
 @functools.partial(jax.jit, static_argnames="size")
 def _round(
-    state: _State, x: jax.Array, half: jax.Array, counts: jax.Array, exposure: jax.Array, key: jax.Array, size: Size
-) -> _State:
-    optimiser = _optimiser(size)
+    state: _State, x: jax.Array, half: jax.Array, counts: jax.Array, exposure: jax.Array, key: jax.Array, rate: jax.Array,
+    size: Size,
+) -> _State:  # fmt: skip
+    optimiser = _optimiser()
 
     def loss(weights: Weights, x: jax.Array, counts: jax.Array, exposure: jax.Array) -> jax.Array:
         log = log_rate(weights, x, size.kind)
@@ -164,7 +180,7 @@ def _round(
         spread = half * jax.random.uniform(where, (size.batch, x.shape[1]), minval=-1.0)
         gradient = jax.grad(loss)(state.weights, x[at] + spread, counts[at], exposure[at])
         change, kept = optimiser.update(gradient, state.optimiser, state.weights)
-        weights = optax.apply_updates(state.weights, change)
+        weights = jax.tree.map(lambda w, d: w - rate * d, state.weights, change)
         average = optax.incremental_update(weights, state.average, 1 - AVERAGE)
         return _State(weights, kept, average, state.best), None
 
@@ -176,15 +192,16 @@ def _rates(weights: Weights, x: jax.Array, kind: str) -> jax.Array:
     return jnp.exp(log_rate(weights, x, kind))
 
 
-def _write(file: Path, state: _State, scores: list[float], best: int) -> None:
+def _write(file: Path, state: _State, place: _Place) -> None:
     leaves = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
     part = file.with_name(f".{file.name}.part")
     with part.open("wb") as out:
-        np.savez(out, scores=np.array(scores), best=np.array(best), **leaves)
+        np.savez(out, scores=np.array(place.scores), place=np.array(place[1:]), **leaves)
     os.replace(part, file)
 
 
-def _read(file: Path, like: _State) -> tuple[_State, list[float], int]:
+def _read(file: Path, like: _State) -> tuple[_State, _Place]:
     with np.load(file, allow_pickle=False) as found:
         leaves = [jnp.asarray(found[f"leaf_{i}"]) for i in range(len(jax.tree.leaves(like)))]
-        return jax.tree.unflatten(jax.tree.structure(like), leaves), found["scores"].tolist(), int(found["best"])
+        state = jax.tree.unflatten(jax.tree.structure(like), leaves)
+        return state, _Place(found["scores"].tolist(), *map(int, found["place"]))
