@@ -285,7 +285,7 @@ def timing(config: Config, weights: Weights) -> dict[str, Any]:
             return jnp.sum(mu - counts * jnp.log(mu))
 
         network = stand_in(weights)
-        through = jax.jit(jax.value_and_grad(lambda h, e=energy: cost(network(h, k, e))))
+        through = jax.jit(jax.value_and_grad(lambda h, e=energy, n=network: cost(n(h, k, e))))
         row = {"stand_in": _seconds(through, jnp.asarray([v for v, _ in PRIORS.values()]), config.repeats)}
         for orbitals in config.orbitals:
             model_of, values = model_of_size(orbitals)

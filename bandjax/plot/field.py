@@ -17,7 +17,10 @@ def plot_field(data: xr.DataArray, field: Field, *, at: dict[str, int] | None = 
         finer: The field is drawn on a grid so many times finer.
     """
     if data.ndim < 2 or set(map(str, data.dims)) != set(field.names):
-        raise ValueError(f"Argument `data` must have the axes {', '.join(field.names)} of the field, at least two, but has {', '.join(map(str, data.dims))}.")  # fmt: skip
+        told = ", ".join(map(str, data.dims))
+        raise ValueError(
+            f"Argument `data` must have the axes {', '.join(field.names)} of the field, at least two, but has {told}."
+        )
     cut = {str(d): data.sizes[d] // 2 for d in data.dims[:-2]} | (at or {})
     plane = data.isel(cut)
     x, y = (str(d) for d in plane.dims)

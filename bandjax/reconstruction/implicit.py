@@ -21,6 +21,7 @@ import numpy as np
 import xarray as xr
 
 from bandjax import checks
+from bandjax.inference.likelihood import noise_scale as measured_scale
 from bandjax.reconstruction.choose import HELD_OUT, Scan, climb, thinned
 from bandjax.reconstruction.field_network import KINDS, Weights, log_rate
 from bandjax.reconstruction.field_training import Points, Size, Told, Trained, train_network
@@ -153,7 +154,7 @@ def fit_field(
     data: xr.DataArray | np.ndarray, coords: np.ndarray | None = None, *, exposure: np.ndarray | xr.DataArray | None = None,
     units: Mapping[str, str] | None = None, mask: np.ndarray | xr.DataArray | None = None, kind: str = "fourier",
     width: int | None = FIRST_WIDTH, depth: int = 2, bandwidth: float | Sequence[float] | None = None, members: int = 4,
-    held_out: str = "counts", noise_scale: float = 1.0, batch: int = 1024, learning_rate: float = 3e-3, rounds: int = 120,
+    held_out: str = "counts", noise_scale: float | str = 1.0, batch: int = 1024, learning_rate: float = 3e-3, rounds: int = 120,
     seed: int = 0, folder: str | os.PathLike[str] | None = None, progress: Told | None = None,
 ) -> Field:  # fmt: skip
     """Train a field on a map or on scattered counts.
@@ -170,7 +171,8 @@ def fit_field(
         bandwidth: Of the waves to begin with, radians over half the window, one or one an axis; None: by held-out counts. It is trained on.
         members: Networks whose mean is taken.
         held_out: "counts", a fifth of the counts of every pixel judges; "pixels", all counts of a fifth of the pixels.
-        noise_scale: Variance of a value over its mean; values are divided by it and rounded.
+        noise_scale: Variance of a value over its mean, by which values are divided and rounded: 1 for counts; "measure" finds it from
+            the finest structure of a map that is not interpolated (camera or averaged data).
         batch: Points of a step.
         learning_rate: Of Adam.
         rounds: Of 50 steps, at most.
@@ -188,9 +190,10 @@ def fit_field(
     """
     checks.one_of("kind", kind, KINDS)
     checks.one_of("held_out", held_out, ("counts", "pixels"))
-    positive = {"depth": depth, "members": members, "batch": batch, "rounds": rounds, "noise_scale": noise_scale, "learning_rate": learning_rate}  # fmt: skip
+    positive = {"depth": depth, "members": members, "batch": batch, "rounds": rounds, "learning_rate": learning_rate}  # fmt: skip
     for name, value in {**positive, **({} if width is None else {"width": width})}.items():
         checks.positive(name, value)
+    noise_scale = _scale(data, noise_scale)
     table = _table(data, coords, exposure, units, mask, noise_scale)
     axes = len(table.names)
     if bandwidth is not None:
@@ -218,6 +221,18 @@ def fit_field(
     weights = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *(t.weights for t in found))
     level = table.level * noise_scale
     return Field(weights, kind, table.names, table.units, table.centre, table.half, level, record)
+
+
+def _scale(data: Any, noise_scale: float | str) -> float:
+    if noise_scale != "measure":
+        checks.positive("noise_scale", noise_scale)
+        return float(noise_scale)
+    if not isinstance(data, xr.DataArray) or data.ndim < 2:
+        raise ValueError(
+            'Argument `noise_scale` must be a number for what is no map of two or more axes, but is "measure".'
+        )
+    counts = np.asarray(data, float)
+    return measured_scale(np.nan_to_num(counts), ~np.isnan(counts))
 
 
 class _Table(NamedTuple):
@@ -314,7 +329,10 @@ def _of_points(
             "Argument `data` must be a DataArray, or one-dimensional with `coords` (point, axis), but is not."
         )
     if not units:
-        raise ValueError("Argument `units` must name the axes of scattered counts with their units, such as {'kx': '1/angstrom', 'energy': 'eV'}, but is empty.")  # fmt: skip
+        raise ValueError(
+            "Argument `units` must name the axes of scattered counts with their units, such as {'kx': '1/angstrom', 'energy': 'eV'}, "
+            "but is empty."
+        )
     points = np.asarray(coords, float)
     checks.shape_is("coords", points, (len(data), len(units)))
     checks.finite("coords", points)
