@@ -55,7 +55,7 @@ class Config:
     kinds: tuple[str, ...] = ("siren",)  # beside "fourier", at the second level
     width: int = 64
     members: int = 3
-    batch: int = 1024
+    batch: int = 256
     rounds: int = 120
     seed: int = 0
 
@@ -328,7 +328,7 @@ def run(config: Config, out: Path, keep: Callable[[dict], None] = lambda metrics
             note(
                 "hidden",
                 f"{peak:g} {name}",
-                bench.interpolate(counts, cut, peak * cut.values, seen, f"{name} {peak:g}", number),
+                bench.interpolate(counts, cut, peak * cut.values, seen, name, number),
             )
     for number, peak in enumerate(config.volume_peaks):
         counts = np.random.default_rng([config.seed, 9, number]).poisson(peak * volume.values).astype(float)

@@ -165,3 +165,20 @@ def test_crystal_recovery(tmp_path):
     assert 0.7 < metrics["covered"]["0.9"]["pooled"] <= 1  # of eight images
     for name in ("a", "top"):  # what a cut measures best
         assert metrics["rmse_in_priors"][name] < metrics["spread_of_truth"][name]
+
+
+def test_implicit_field(tmp_path):
+    metrics = run("implicit_field", tmp_path)
+    row = metrics["cut"]["20 fourier"]
+    assert row["regret_field"] > 0 and row["seconds_per_epoch"] > 0  # six rounds of a tiny network: it need not win
+    assert set(metrics["hidden"]) == {"20 holes", "20 every other pixel"} and "20" in metrics["volume"]
+    assert metrics["hidden"]["20 holes"]["regret_baseline"] > 0
+    assert (tmp_path / "cut_20.png").stat().st_size > 10_000
+
+
+def test_siren_standin(tmp_path):
+    metrics = run("siren_standin", tmp_path)
+    found = metrics["retrieval"]["40"]
+    assert 0.1 < found["exact"]["efficiency"] < 3 < found["stand_in"]["efficiency"]  # 40 steps train nothing
+    assert metrics["training"]["history"][-1] < metrics["training"]["history"][0]
+    assert (tmp_path / "standin.png").stat().st_size > 10_000

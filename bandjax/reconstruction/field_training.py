@@ -23,7 +23,7 @@ from bandjax.reconstruction.field_network import Weights, log_rate, make_weights
 
 STEPS = 50  # of a round
 AVERAGE = 0.99  # of the weights before, kept at a step
-PATIENCE = 6  # rounds without a better score
+PATIENCE = 5  # rounds without a better score
 DROPS, DROP = 2, 4.0  # how often, and by what, steps become smaller
 JUDGED = 30_000  # pixels at most, by which a round is judged
 KEPT_EVERY = 10.0  # seconds between states that are written

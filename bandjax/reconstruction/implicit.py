@@ -154,7 +154,7 @@ def fit_field(
     data: xr.DataArray | np.ndarray, coords: np.ndarray | None = None, *, exposure: np.ndarray | xr.DataArray | None = None,
     units: Mapping[str, str] | None = None, mask: np.ndarray | xr.DataArray | None = None, kind: str = "fourier",
     width: int | None = FIRST_WIDTH, depth: int = 2, bandwidth: float | Sequence[float] | None = None, members: int = 4,
-    held_out: str = "counts", noise_scale: float | str = 1.0, batch: int = 1024, learning_rate: float = 3e-3, rounds: int = 120,
+    held_out: str = "counts", noise_scale: float | str = 1.0, batch: int = 256, learning_rate: float = 3e-3, rounds: int = 120,
     seed: int = 0, folder: str | os.PathLike[str] | None = None, progress: Told | None = None,
 ) -> Field:  # fmt: skip
     """Train a field on a map or on scattered counts.
