@@ -164,7 +164,7 @@ class Bench:
 
     def denoise(
         self, counts: np.ndarray, like: xr.DataArray, truth: np.ndarray | None, name: str, kind: str, seed: int
-    ) -> tuple[dict, bj.Field]:
+    ) -> tuple[dict, bj.Field, xr.DataArray]:
         """Field and best smoothing of 80 % of the counts, judged by the rest."""
         rng = np.random.default_rng([self.config.seed, seed])
         valid = ~np.isnan(counts)
@@ -179,7 +179,7 @@ class Bench:
         row = compared(
             part * found, {"smoothing": part * smooth}, judge, valid, None if truth is None else JUDGE * truth
         )
-        return row | chosen | told(field, seconds), field
+        return row | chosen | told(field, seconds), field, like.copy(data=given)
 
     def interpolate(
         self, counts: np.ndarray, like: xr.DataArray, truth: np.ndarray, seen: np.ndarray, name: str, seed: int
@@ -316,10 +316,10 @@ def run(config: Config, out: Path, keep: Callable[[dict], None] = lambda metrics
             for draw in range(config.draws if kind == "fourier" else 1):
                 truth = peak * cut.values
                 counts = np.random.default_rng([config.seed, number, draw]).poisson(truth).astype(float)
-                row, field = bench.denoise(counts, cut, truth, f"cut {peak:g}", kind, draw)
+                row, field, given = bench.denoise(counts, cut, truth, f"cut {peak:g}", kind, draw)
                 rows.append(row)
                 if draw == 0 and kind == "fourier":
-                    plot.plot_field(cut.copy(data=counts), field).savefig(out / f"cut_{peak:g}.png", dpi=170)
+                    plot.plot_field(given, field).savefig(out / f"cut_{peak:g}.png", dpi=170)
             note("cut", f"{peak:g} {kind}", {"draws": rows} | pooled(rows))
     for number, peak in enumerate(config.hidden_peaks):
         rng = np.random.default_rng([config.seed, 7, number])
@@ -332,9 +332,9 @@ def run(config: Config, out: Path, keep: Callable[[dict], None] = lambda metrics
             )
     for number, peak in enumerate(config.volume_peaks):
         counts = np.random.default_rng([config.seed, 9, number]).poisson(peak * volume.values).astype(float)
-        row, field = bench.denoise(counts, volume, peak * volume.values, f"volume {peak:g}", "fourier", 0)
+        row, field, given = bench.denoise(counts, volume, peak * volume.values, f"volume {peak:g}", "fourier", 0)
         note("volume", f"{peak:g}", row)
-        plot.plot_field(volume.copy(data=counts), field).savefig(out / f"volume_{peak:g}.png", dpi=170)
+        plot.plot_field(given, field).savefig(out / f"volume_{peak:g}.png", dpi=170)
     try:
         data = measured(config)
     except FileNotFoundError as error:
@@ -344,7 +344,7 @@ def run(config: Config, out: Path, keep: Callable[[dict], None] = lambda metrics
     for part in config.measured_parts if data is not None else ():
         rng = np.random.default_rng(config.seed)
         counts = rng.binomial(np.nan_to_num(data.values).astype(int), part).astype(float)
-        row, field = bench.denoise(counts, data, None, f"measured {part:g}", "fourier", 0)
+        row, field, given = bench.denoise(counts, data, None, f"measured {part:g}", "fourier", 0)
         note(
             "measured",
             f"{part:g}",
@@ -355,7 +355,7 @@ def run(config: Config, out: Path, keep: Callable[[dict], None] = lambda metrics
                 "noise_scale": data.attrs["noise_scale"],
             },
         )
-        plot.plot_field(data.copy(data=counts), field).savefig(out / f"measured_{part:g}.png", dpi=170)
+        plot.plot_field(given, field).savefig(out / f"measured_{part:g}.png", dpi=170)
     return metrics
 
 
