@@ -82,7 +82,8 @@ def test_exposure_divides_the_counts():
     """Half of the map seen three times as long: the rate is one smooth function."""
     exposure = np.where(KX[:, None] > 0, 3.0, 1.0) * np.ones_like(COUNTS)
     counts = np.random.default_rng(4).poisson(exposure * mean_of()).astype(float)
-    found = fit_field(as_map(counts), exposure=exposure, **SMALL).on({"kx": KX, "energy": ENERGY}).values
+    by_name = xr.DataArray(exposure, dims=("kx", "energy")).T
+    found = fit_field(as_map(counts), exposure=by_name, **SMALL).on({"kx": KX, "energy": ENERGY}).values
     assert np.sqrt(np.mean((found / mean_of() - 1) ** 2)) < 0.25
     wrong = fit_field(as_map(counts), **SMALL).on({"kx": KX, "energy": ENERGY}).values
     assert np.mean(wrong[12:] / mean_of()[12:]) > 2
@@ -166,6 +167,7 @@ REFUSED = {
     "exposure of another shape": (lambda: fit_field(as_map(COUNTS), exposure=np.ones(3)), "`exposure` must have shape"),
     "unknown kind": (lambda: fit_field(as_map(COUNTS), kind="sirens"), "`kind`.*'sirens'.*'siren'"),
     "bandwidth of zero": (lambda: fit_field(as_map(COUNTS), bandwidth=0.0), "`bandwidth` must be > 0"),
+    "bandwidths of another number": (lambda: fit_field(as_map(COUNTS), bandwidth=(1.0, 2.0, 3.0)), r"`bandwidth` must have shape \(2,\)"),
     "noise of points": (lambda: fit_field(COUNTS.ravel(), GRID.reshape(-1, 2), units=UNITS, noise_scale="measure"), "`noise_scale`"),
 }  # fmt: skip
 

@@ -70,6 +70,7 @@ class Trained(NamedTuple):
         scores: Of every round.
         seconds: Of the training without the judging and the first round (which compiles).
         steps: That took these seconds.
+        judged: Held-out counts that gave the score.
     """
 
     weights: Weights
@@ -79,6 +80,7 @@ class Trained(NamedTuple):
     scores: np.ndarray
     seconds: float
     steps: int
+    judged: float
 
 
 class _State(NamedTuple):
@@ -117,7 +119,7 @@ def train_network(
     weights = make_weights(key, size.kind, bandwidth, size.width, size.depth)
     state = _State(weights, _optimiser().init(weights), weights, weights)
     x, half, counts, exposure = (jnp.asarray(p, jnp.float32) for p in points[:4])
-    at = np.linspace(0, len(points.x) - 1, min(JUDGED, len(points.x))).astype(int)
+    at = np.sort(np.random.default_rng(0).permutation(len(points.x))[:JUDGED])
     judged, held, weight = x[at], points.held_counts[at], points.held_exposure[at]
     flat = float(np.sum(points.counts) / np.sum(points.exposure))
     place, seconds, steps = _Place([]), 0.0, 0
@@ -150,7 +152,9 @@ def train_network(
     if file is not None:
         _write(file, state, place)
     scores = np.array(place.scores)
-    return Trained(state.best, float(scores[place.best]), len(scores), place.best, scores, seconds, steps)
+    return Trained(
+        state.best, float(scores[place.best]), len(scores), place.best, scores, seconds, steps, float(held.sum())
+    )
 
 
 def log_likelihood(mean: np.ndarray, counts: np.ndarray) -> float:

@@ -198,6 +198,8 @@ def fit_field(
     axes = len(table.names)
     if bandwidth is not None:
         checks.positive("bandwidth", bandwidth)
+        if np.ndim(bandwidth):
+            checks.shape_is("bandwidth", bandwidth, (axes,))
         bandwidth = tuple(np.broadcast_to(np.asarray(bandwidth, float), (axes,)).tolist())
     settings = {
         "kind": kind, "depth": depth, "width": width, "bandwidth": bandwidth, "members": members, "held_out_by": held_out,
@@ -208,11 +210,10 @@ def fit_field(
     chosen, scans = _chosen(run)
     found = [run.train(i, *chosen) for i in range(members)]
     epoch = len(table.counts) / batch * sum(t.seconds for t in found) / max(sum(t.steps for t in found), 1)
-    held = [float(run.split(i).held_counts.sum()) for i in range(members)]
     record = settings | scans | {
         "width": chosen[0], "bandwidth_first": list(chosen[1]),
         "bandwidth": np.exp(np.mean([t.weights.log_bandwidth for t in found], axis=0)).tolist(),
-        "held_out": float(np.mean([t.score / h for t, h in zip(found, held, strict=True)])),
+        "held_out": float(np.mean([t.score / t.judged for t in found])),
         "held_out_gain": [t.score for t in found], "history": [t.scores.tolist() for t in found],
         "best_round": [t.best_round for t in found], "seconds_per_epoch": epoch,
         "seconds_per_step": epoch * batch / len(table.counts),
@@ -270,6 +271,8 @@ def _table(
         raise ValueError(
             f"Argument `data` must hold counts ≥ 0 or NaN, but {bad.size} of its {counts.size} values are negative or infinite, such as {bad[0]:g}."
         )
+    if isinstance(data, xr.DataArray):  # axes by name, not by order
+        exposure, mask = (x.transpose(*data.dims) if isinstance(x, xr.DataArray) else x for x in (exposure, mask))
     weight = np.ones_like(counts) if exposure is None else np.asarray(exposure, float)
     checks.shape_is("exposure", weight, counts.shape)
     checks.not_negative("exposure", weight)
