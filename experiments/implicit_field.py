@@ -7,7 +7,7 @@ spectrum as a whole; or every other pixel along both axes kept), it gives the hi
 interpolation of the counts or of the best smoothing. A loss at any level would refute it; the seconds of an epoch are stated.
 
 Fairness: both see the same counts and choose by the same rule, a held-out fifth of what they are given (widths of the smoothing: a grid along
-every axis, and a floor; the field: bandwidth and when to stop), then use all of what they are given. Of the interpolations, the one that
+every axis, and a floor; the field: when to stop; its first bandwidth once, on another draw), then use all of what they are given. Of the interpolations, the one that
 the *judging* counts like best is taken. `regret`: log-likelihood of the truth less that of the estimate, in nats, for simulated data; 0 is perfect.
 `gain`: field less baseline on the judging counts, with the standard error of that sum over pixels.
 """
@@ -32,7 +32,7 @@ from scipy.special import voigt_profile  # noqa: E402
 import bandjax as bj  # noqa: E402
 from bandjax import plot  # noqa: E402
 from bandjax.inference.likelihood import noise_scale  # noqa: E402
-from experiments.common import arguments, shared_folder, write_json  # noqa: E402
+from experiments.common import arguments, kept_rows, shared_folder, write_json  # noqa: E402
 
 JUDGE = 0.2  # part of the counts, and of the given counts, that judges
 WIDTHS = (0.0, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6)  # pixels
@@ -52,7 +52,7 @@ class Config:
     volume: tuple[int, int, int] = (20, 20, 40)
     volume_peaks: tuple[float, ...] = (20.0, 2.0)
     measured_parts: tuple[float, ...] = (1e-3, 1e-4, 1e-2, 1.0)
-    kinds: tuple[str, ...] = ("siren",)  # beside "fourier", at the second level
+    kinds: tuple[str, ...] = ("siren",)  # beside "fourier", at two levels
     width: int = 64
     members: int = 3
     batch: int = 256
@@ -139,32 +139,55 @@ def _smoothed(given: np.ndarray, seen: np.ndarray, sigma: tuple[float, ...]) -> 
 
 
 class Bench:
-    """One map: what is given, what judges, and both estimates."""
+    """The maps, and what is measured on each; every result is a row of its own."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self.bandwidths: dict[str, float] = {}
+    def __init__(self, config: Config, out: Path) -> None:
+        self.config, self.out = config, out
+        self.cut, self.volume = simulated_cut(config), simulated_volume(config)
+        self.bandwidth: float | None = None
 
-    def field(self, data: xr.DataArray, name: str, kind: str, seed: int, held_out: str = "counts") -> bj.Field:
-        """The field; its bandwidth is searched the first time for a name (on that draw's own held-out counts), then kept."""
-        c, known = self.config, self.bandwidths.get(f"{name} {kind}")
-        found = bj.fit_field(
-            data,
-            kind=kind,
-            width=c.width,
-            members=c.members,
-            batch=c.batch,
-            rounds=c.rounds,
-            seed=seed,
-            bandwidth=known,
-            held_out=held_out,
+    def scan(self) -> dict[str, Any]:
+        """Bandwidth by held-out counts of one draw of the cut at the second level; all other fields begin with it."""
+        peak = self.config.peaks[min(1, len(self.config.peaks) - 1)]
+        counts = np.random.default_rng([self.config.seed, 99]).poisson(peak * self.cut.values).astype(float)
+        field = self.field(self.cut.copy(data=counts), "fourier", 0, members=1)
+        return {"bandwidth": field.record["bandwidth_first"][0], "scan": field.record["scan_bandwidth"]}
+
+    def field(self, data: xr.DataArray, kind: str, seed: int, held_out: str = "counts", **more: Any) -> bj.Field:
+        """A field as configured."""
+        c = self.config
+        given = {
+            "width": c.width,
+            "members": c.members,
+            "batch": c.batch,
+            "rounds": c.rounds,
+            "bandwidth": self.bandwidth,
+        } | more
+        return bj.fit_field(data, kind=kind, seed=seed, held_out=held_out, **given)
+
+    def simulated(self, part: str, peak: float, draw: int, kind: str = "fourier") -> dict[str, Any]:
+        """Denoising of the cut or the volume."""
+        like = self.cut if part == "cut" else self.volume
+        counts = np.random.default_rng([self.config.seed, draw, round(1e3 * peak)]).poisson(peak * like.values)
+        return self.denoise(
+            counts.astype(float), like, peak * like.values, f"{part}_{peak:g}_{kind}_{draw}", kind, draw
         )
-        self.bandwidths[f"{name} {kind}"] = found.record["bandwidth_first"][0]
-        return found
+
+    def measured(self, data: xr.DataArray, part: float) -> dict[str, Any]:
+        """Denoising of a part of the measured counts."""
+        rng = np.random.default_rng(self.config.seed)
+        counts = rng.binomial(np.nan_to_num(data.values).astype(int), part).astype(float)
+        counts[np.isnan(data.values)] = np.nan
+        row = self.denoise(counts, data, None, f"measured_{part:g}", "fourier", 0)
+        return row | {
+            "peak_counts": float(np.nanmax(counts)),
+            "mean_counts": float(np.nanmean(counts)),
+            "noise_scale": data.attrs["noise_scale"],
+        }
 
     def denoise(
         self, counts: np.ndarray, like: xr.DataArray, truth: np.ndarray | None, name: str, kind: str, seed: int
-    ) -> tuple[dict, bj.Field, xr.DataArray]:
+    ) -> dict[str, Any]:
         """Field and best smoothing of 80 % of the counts, judged by the rest."""
         rng = np.random.default_rng([self.config.seed, seed])
         valid = ~np.isnan(counts)
@@ -172,30 +195,32 @@ class Bench:
         given = np.where(valid, counts - judge, np.nan)
         smooth, chosen = smoothing(np.nan_to_num(given), valid, rng)
         began = time.perf_counter()
-        field = self.field(like.copy(data=given), name, kind, seed)
+        field = self.field(like.copy(data=given), kind, seed)
         seconds = time.perf_counter() - began
+        if not seed:
+            plot.plot_field(like.copy(data=given), field).savefig(self.out / f"{name}.png", dpi=170)
         found = field.on({n: like[n].values for n in field.names}).values
         part = JUDGE / (1 - JUDGE)
         row = compared(
             part * found, {"smoothing": part * smooth}, judge, valid, None if truth is None else JUDGE * truth
         )
-        return row | chosen | told(field, seconds), field, like.copy(data=given)
+        return row | chosen | told(field, seconds)
 
-    def interpolate(
-        self, counts: np.ndarray, like: xr.DataArray, truth: np.ndarray, seen: np.ndarray, name: str, seed: int
-    ) -> dict:
+    def interpolate(self, name: str, peak: float) -> dict[str, Any]:
         """Field of the seen pixels and interpolations of their counts or smoothing, judged by the hidden ones."""
-        rng = np.random.default_rng([self.config.seed, seed])
+        rng = np.random.default_rng([self.config.seed, 7, round(1e3 * peak)])
+        counts = rng.poisson(peak * self.cut.values).astype(float)
+        seen = hidden(self.config.shape, rng)[name]
         others = interpolations(counts, seen, rng)
         began = time.perf_counter()
-        if name.startswith("every other"):
-            data = like.copy(data=counts).isel({str(d): slice(None, None, 2) for d in like.dims})
+        if name == "coarse":
+            data = self.cut.copy(data=counts).isel({str(d): slice(None, None, 2) for d in self.cut.dims})
         else:
-            data = like.copy(data=np.where(seen, counts, np.nan))
-        field = self.field(data, name, "fourier", seed, "pixels")
+            data = self.cut.copy(data=np.where(seen, counts, np.nan))
+        field = self.field(data, "fourier", 0, "pixels")
         seconds = time.perf_counter() - began
-        found = field.on({n: like[n].values for n in field.names}).values
-        return compared(found, others, counts, ~seen, truth) | told(field, seconds)
+        found = field.on({n: self.cut[n].values for n in field.names}).values
+        return compared(found, others, counts, ~seen, peak * self.cut.values) | told(field, seconds)
 
 
 def interpolations(counts: np.ndarray, seen: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -273,7 +298,7 @@ def hidden(shape: tuple[int, ...], rng: np.random.Generator) -> dict[str, np.nda
     holes[SPECTRUM // 2 :: SPECTRUM] = False
     coarse = np.zeros(shape, bool)
     coarse[::2, ::2] = True
-    return {"holes": holes, "every other pixel": coarse}
+    return {"holes": holes, "coarse": coarse}
 
 
 def measured(config: Config) -> xr.DataArray:
@@ -290,80 +315,56 @@ def measured(config: Config) -> xr.DataArray:
 
 
 def run(config: Config, out: Path, keep: Callable[[dict], None] = lambda metrics: None) -> dict[str, Any]:
-    """All parts, with figures; what is done is handed to `keep` after each."""
+    """All rows, each kept in a file, so that a killed run goes on where it was; what is done is handed to `keep` after each."""
     out.mkdir(parents=True, exist_ok=True)
-    bench, metrics = Bench(config), {"cut": {}, "hidden": {}, "volume": {}, "measured": {}}  # type: ignore[var-annotated]
-    cut, volume = simulated_cut(config), simulated_volume(config)
+    bench = Bench(config, out)
+    metrics: dict[str, Any] = {"rows": {}}
 
-    def note(part: str, name: str, row: Any) -> None:
-        metrics[part][name] = row
-        first = row["draws"][0] if "draws" in row else row
-        print(
-            part,
-            name,
-            {
-                n: first[n]
-                for n in ("gain", "gain_error", "baseline", "regret_field", "regret_baseline", "seconds")
-                if n in first
-            },
-            flush=True,
-        )
-        keep(metrics)
+    def row(name: str, make: Callable[..., dict[str, Any]], *given: Any) -> None:
+        found = kept_rows(out / "rows", [(name, given)], config, make)[0]
+        metrics["rows"][name] = {n: v for n, v in found.items() if n != "config"}
+        shown = ("gain", "gain_error", "baseline", "regret_field", "regret_baseline", "seconds_per_epoch", "bandwidth")
+        print(name, {n: found[n] for n in shown if n in found}, flush=True)
+        bench.bandwidth = metrics["rows"]["scan"]["bandwidth"]
+        keep(metrics | {"pooled": pooled(config, metrics["rows"])})
 
-    for number, peak in enumerate(config.peaks):
-        for kind in ("fourier", *(config.kinds if number == 1 else ())):
-            rows = []
-            for draw in range(config.draws if kind == "fourier" else 1):
-                truth = peak * cut.values
-                counts = np.random.default_rng([config.seed, number, draw]).poisson(truth).astype(float)
-                row, field, given = bench.denoise(counts, cut, truth, f"cut {peak:g}", kind, draw)
-                rows.append(row)
-                if draw == 0 and kind == "fourier":
-                    plot.plot_field(given, field).savefig(out / f"cut_{peak:g}.png", dpi=170)
-            note("cut", f"{peak:g} {kind}", {"draws": rows} | pooled(rows))
-    for number, peak in enumerate(config.hidden_peaks):
-        rng = np.random.default_rng([config.seed, 7, number])
-        counts = rng.poisson(peak * cut.values).astype(float)
-        for name, seen in hidden(config.shape, rng).items():
-            note(
-                "hidden",
-                f"{peak:g} {name}",
-                bench.interpolate(counts, cut, peak * cut.values, seen, name, number),
-            )
-    for number, peak in enumerate(config.volume_peaks):
-        counts = np.random.default_rng([config.seed, 9, number]).poisson(peak * volume.values).astype(float)
-        row, field, given = bench.denoise(counts, volume, peak * volume.values, f"volume {peak:g}", "fourier", 0)
-        note("volume", f"{peak:g}", row)
-        plot.plot_field(given, field).savefig(out / f"volume_{peak:g}.png", dpi=170)
+    row("scan", bench.scan)
+    for draw in range(config.draws):
+        for peak in config.peaks:
+            row(f"cut_{peak:g}_{draw}", bench.simulated, "cut", peak, draw)
     try:
         data = measured(config)
     except FileNotFoundError as error:
-        metrics["measured"] = {"skipped": str(error)}
+        metrics["measured_skipped"] = str(error)
         print(f"The measured cut is left out: {error}")
         data = None
-    for part in config.measured_parts if data is not None else ():
-        rng = np.random.default_rng(config.seed)
-        counts = rng.binomial(np.nan_to_num(data.values).astype(int), part).astype(float)
-        row, field, given = bench.denoise(counts, data, None, f"measured {part:g}", "fourier", 0)
-        note(
-            "measured",
-            f"{part:g}",
-            row
-            | {
-                "peak_counts": float(counts.max()),
-                "mean_counts": float(counts.mean()),
-                "noise_scale": data.attrs["noise_scale"],
-            },
-        )
-        plot.plot_field(given, field).savefig(out / f"measured_{part:g}.png", dpi=170)
-    return metrics
+    for part in config.measured_parts[: max(1, len(config.measured_parts) - 1)] if data is not None else ():
+        row(f"measured_{part:g}", bench.measured, data, part)
+    for name in ("holes", "coarse"):
+        for peak in config.hidden_peaks:
+            row(f"{name}_{peak:g}", bench.interpolate, name, peak)
+    for peak in config.volume_peaks:
+        row(f"volume_{peak:g}", bench.simulated, "volume", peak, 0)
+    for kind in config.kinds:
+        for peak in config.peaks[1:3]:
+            row(f"{kind}_{peak:g}", bench.simulated, "cut", peak, 0, kind)
+    for part in config.measured_parts[1:][-1:] if data is not None else ():  # the most counts take the longest
+        row(f"measured_{part:g}", bench.measured, data, part)
+    return metrics | {"pooled": pooled(config, metrics["rows"])}
 
 
-def pooled(rows: list[dict]) -> dict[str, float]:
-    """Mean and spread over noise draws."""
-    names = ("gain", "regret_field", "regret_baseline", "rms_field", "rms_baseline", "seconds_per_epoch", "seconds")
-    out = {n: float(np.mean([r[n] for r in rows])) for n in names}
-    return out | {f"{n}_spread": float(np.std([r[n] for r in rows], ddof=min(1, len(rows) - 1))) for n in names[:3]}
+def pooled(config: Config, rows: dict[str, dict]) -> dict[str, dict[str, float]]:
+    """Mean and spread over noise draws of the cut, by level."""
+    out = {}
+    for peak in config.peaks:
+        found = [rows[n] for n in (f"cut_{peak:g}_{draw}" for draw in range(config.draws)) if n in rows]
+        if not found:
+            continue
+        names = ("gain", "regret_field", "regret_baseline", "rms_field", "rms_baseline", "seconds_per_epoch", "seconds")
+        out[f"{peak:g}"] = {n: float(np.mean([r[n] for r in found])) for n in names} | {"draws": len(found)}
+        if len(found) > 1:
+            out[f"{peak:g}"] |= {f"{n}_spread": float(np.std([r[n] for r in found], ddof=1)) for n in names[:3]}
+    return out
 
 
 if __name__ == "__main__":

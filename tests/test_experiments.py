@@ -169,11 +169,11 @@ def test_crystal_recovery(tmp_path):
 
 def test_implicit_field(tmp_path):
     metrics = run("implicit_field", tmp_path)
-    row = metrics["cut"]["20 fourier"]
+    row = metrics["rows"]["cut_20_0"]
     assert row["regret_field"] > 0 and row["seconds_per_epoch"] > 0  # six rounds of a tiny network: it need not win
-    assert set(metrics["hidden"]) == {"20 holes", "20 every other pixel"} and "20" in metrics["volume"]
-    assert metrics["hidden"]["20 holes"]["regret_baseline"] > 0
-    assert (tmp_path / "cut_20.png").stat().st_size > 10_000
+    assert metrics["pooled"]["20"]["draws"] == 1 and {"holes_20", "coarse_20", "volume_20"} <= set(metrics["rows"])
+    assert metrics["rows"]["holes_20"]["regret_baseline"] > 0
+    assert (tmp_path / "cut_20_fourier_0.png").stat().st_size > 10_000
 
 
 def test_siren_standin(tmp_path):
