@@ -329,9 +329,8 @@ def run(config: Config, out: Path, keep: Callable[[dict], None] = lambda metrics
         keep(metrics | {"pooled": pooled(config, metrics["rows"])})
 
     row("scan", bench.scan)
-    for draw in range(config.draws):
-        for peak in config.peaks:
-            row(f"cut_{peak:g}_{draw}", bench.simulated, "cut", peak, draw)
+    for peak in config.peaks:
+        row(f"cut_{peak:g}_0", bench.simulated, "cut", peak, 0)
     try:
         data = measured(config)
     except FileNotFoundError as error:
@@ -343,6 +342,9 @@ def run(config: Config, out: Path, keep: Callable[[dict], None] = lambda metrics
     for name in ("holes", "coarse"):
         for peak in config.hidden_peaks:
             row(f"{name}_{peak:g}", bench.interpolate, name, peak)
+    for draw in range(1, config.draws):
+        for peak in config.peaks:
+            row(f"cut_{peak:g}_{draw}", bench.simulated, "cut", peak, draw)
     for peak in config.volume_peaks:
         row(f"volume_{peak:g}", bench.simulated, "volume", peak, 0)
     for kind in config.kinds:

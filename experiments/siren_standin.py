@@ -48,18 +48,18 @@ NAMES = (*PRIORS, "fermi_energy", "log_gain", "log_background")
 class Config:
     """Everything that the experiment depends on."""
 
-    pixels: int = 24  # along each axis of the quadrant
+    pixels: int = 16  # along each axis of the quadrant
     energies: int = 17
     eta: float = 0.03  # eV
-    peaks: tuple[float, ...] = (400.0, 40.0)
+    peaks: tuple[float, ...] = (40.0, 400.0)
     background: float = 0.05  # of the peak
-    draws: int = 60
-    width: int = 128
+    draws: int = 20
+    width: int = 96
     depth: int = 3
     bandwidth: float = 2.0  # radians over half the window
-    steps: int = 12000
-    batch: int = 2048
-    spectra: int = 128  # of exact wave vectors and parameters a step; the batch is drawn from their energies
+    steps: int = 6000
+    batch: int = 1024
+    spectra: int = 64  # of exact wave vectors and parameters a step; the batch is drawn from their energies
     learning_rate: float = 1e-3
     timed_pixels: int = 256
     timed_energies: tuple[int, ...] = (17, 100)
