@@ -36,7 +36,19 @@ from bandjax.inference import (
 from bandjax.io import read
 from bandjax.materials import Table, list_parameters, load_parameters, load_table
 from bandjax.photoemission import Instrument, arpes_image, plan_image
-from bandjax.reconstruction import Field, Preprocessing, Reconstruction, fit_field, load_field, reconstruct_bands
+from bandjax.reconstruction import (
+    Extremum,
+    Field,
+    Preprocessing,
+    Reconstruction,
+    band_distance,
+    band_extrema,
+    compress_bands,
+    expand_bands,
+    fit_field,
+    load_field,
+    reconstruct_bands,
+)
 from bandjax.results import read_result, result_dataset, write_result
 from bandjax.spectrum import (
     bands,
@@ -113,6 +125,7 @@ __all__ = [
     "Adaptation",
     "Correction",
     "CrystalGuess",
+    "Extremum",
     "Field",
     "FitResult",
     "FreeWeights",
@@ -133,11 +146,14 @@ __all__ = [
     "alloy",
     "arpes_image",
     "as_momentum_cut",
+    "band_distance",
+    "band_extrema",
     "bands",
     "buried_algaas",
     "buried_layer",
     "buried_sige",
     "chebyshev_expansion",
+    "compress_bands",
     "corrected",
     "crystal_problem",
     "cubic_lattice",
@@ -148,6 +164,7 @@ __all__ = [
     "effective_masses",
     "environment",
     "erf_profile",
+    "expand_bands",
     "exponential_potential",
     "expose_crystals",
     "find_sites",

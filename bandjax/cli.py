@@ -193,7 +193,10 @@ def _parser() -> argparse.ArgumentParser:
         "--sigma-curvature", type=float, metavar="EV", help="prior of second differences (default: by held-out counts)"
     )
     one.add_argument(
-        "--background", type=int, choices=(1, 2), default=1, help="1: a constant at every k, 2: and a line"
+        "--background",
+        type=int,
+        default=1,
+        help="values of the background at every k, linear in between; 1: a constant",
     )
     one.add_argument(
         "--line", type=float, nargs=2, metavar=("SIGMA", "ETA"), help="widths of the line in eV (default: fitted)"

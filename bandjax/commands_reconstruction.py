@@ -43,7 +43,7 @@ def run_reconstruction(options: argparse.Namespace) -> Any:
         data, initial, posterior=options.posterior, sigma_pair=options.sigma_pair, sigma_curvature=options.sigma_curvature,
         prior=prior, background=options.background, offset=options.offset, momentum_scale=options.momentum_scale,
         aligned=options.align, preprocessing=steps if steps != Preprocessing() else None, fill_missing=options.fill_missing,
-        noise_scale=options.noise_scale if options.noise_scale == "measure" else float(options.noise_scale), seed=options.seed,
+        noise_scale=options.noise_scale if options.noise_scale in ("measure", "residual") else float(options.noise_scale), seed=options.seed,
     )  # fmt: skip
     config = {k: v for k, v in vars(options).items() if k not in ("run", "json")}
     write_reconstruction(out, found, provenance_of(options.seed, config, source_files=os.fspath(options.map)))

@@ -24,3 +24,9 @@ FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
 BOHR = 0.529177210903  # Å
 HARTREE = 27.211386245988  # eV
 GIGAPASCAL = 1e-21 / ELEMENTARY_CHARGE  # eV/Å³
+INVERSE_ANGSTROM = (
+    "1/angstrom",
+    "1/Å",
+    "angstrom^-1",
+    "Å^-1",
+)  # how the unit of a wave vector may be written on an axis

@@ -51,9 +51,9 @@ class Config:
     )  # of both bands; below and above it only rises
     smooth: tuple[float, float, float] = (1.0, 1.0, 4.0)  # pixels
     start: float = 0.8
-    offsets: tuple[float, ...] = (-0.4, -0.2, 0.0, 0.2, 0.4)  # eV; this and the next two: the scan of starts
-    scales: tuple[float, ...] = (0.8, 0.9, 1.0, 1.1, 1.2)
-    momentum_scales: tuple[float, ...] = (0.95, 1.0, 1.05)
+    offsets: tuple[float, ...] = (-0.4, 0.0, 0.4)  # eV; this and the next two: the scan of starts
+    scales: tuple[float, ...] = (0.8, 1.0, 1.2)
+    momentum_scales: tuple[float, ...] = (0.95, 1.05)
     wrong_starts: tuple[tuple[float, float, float], ...] = ((0.0, 0.8, 1.0), (0.3, 1.2, 1.0), (-0.3, 0.85, 1.05))
     crossing: float = 0.5  # eV
     seed: int = 0

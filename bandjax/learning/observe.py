@@ -14,6 +14,7 @@ import xarray as xr
 from bandjax import checks
 from bandjax.learning.family import Family
 from bandjax.learning.reverse import Seen, Shape
+from bandjax.units import INVERSE_ANGSTROM
 
 EVEN = 0.02  # part of a step by which an even axis may vary
 COARSEST = 1.3  # times the coarsest trained step
@@ -38,7 +39,7 @@ def check_image(image: xr.DataArray, family: Family, shape: Shape) -> xr.DataArr
         raise ValueError(
             f"Argument `image` must have the axes kx (1/Å) and energy (E − E_F, eV), but has {', '.join(map(str, image.dims))}."
         )
-    for name, unit in (("kx", ("1/angstrom", "1/Å", "angstrom^-1", "Å^-1")), ("energy", ("eV",))):
+    for name, unit in (("kx", INVERSE_ANGSTROM), ("energy", ("eV",))):
         told = image[name].attrs.get("units")
         if told is not None and told not in unit:
             raise ValueError(f"Axis `{name}` must be in {unit[0]}, but is in {told!r}.")

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import nnls
+from scipy.special import erf
 
 from bandjax.reconstruction import counting, fields
 from bandjax.reconstruction.published import published_posterior
@@ -171,6 +172,7 @@ def align(
     for stage in range(refinements + 1):
         # As wide as the distance of two trials moves a band, so that none is missed in between
         width = max(2 * reach[0] / 10, 2 * reach[1] * height / 10, 1.5 * (energy[1] - energy[0]))
+        misfit = _misfit(energy, spectra, width)
         trials = [np.linspace(-r, r, n) for r, n in zip(reach, counts, strict=True)]
         best = (np.inf, centre)
         for k in trials[2]:
@@ -180,7 +182,7 @@ def align(
             for s in trials[1]:
                 for o in trials[0]:
                     at = centre + np.array([o, s, k])
-                    best = min(best, (_misfit(at[0] + np.exp(at[1]) * moved, energy, spectra, width), tuple(at)))
+                    best = min(best, (misfit(at[0] + np.exp(at[1]) * moved), tuple(at)))
         centre = np.asarray(best[1])
         reach = reach / (4 if stage else 3)
     return Alignment(float(centre[0]), float(np.exp(centre[1])), float(np.exp(centre[2])))
@@ -196,15 +198,38 @@ def _thin(volume: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return kept, volume.energy[: count * stride].reshape(count, stride).mean(axis=-1), binned
 
 
-def _misfit(bands: np.ndarray, energy: np.ndarray, spectra: np.ndarray, width: float) -> float:
-    """Σ (spectra − Σ_b h_b G(E − E_b) − background)² with the best h ≥ 0, over Σ spectra²."""
-    inside = (bands > energy[0]) & (bands < energy[-1])
-    if inside.mean() < WINDOW:
-        return np.inf
-    lines = np.exp(-0.5 * ((energy - bands[..., None]) / width) ** 2).reshape(len(bands), -1)
-    design = np.vstack([lines, np.ones(lines.shape[1])])
-    gram, mixed = design @ design.T, design @ spectra.ravel()
-    root = np.linalg.cholesky(gram + 1e-9 * np.trace(gram) * np.eye(len(gram)))
-    _, rest = nnls(root.T, np.linalg.solve(root, mixed))
-    total = float(np.sum(spectra**2))
-    return (total - mixed @ np.linalg.solve(gram + 1e-9 * np.trace(gram) * np.eye(len(gram)), mixed) + rest**2) / total
+def _misfit(energy: np.ndarray, spectra: np.ndarray, width: float) -> Callable[[np.ndarray], float]:
+    """bands → Σ (spectra − Σ_b h_b G(E − E_b) − background)² with the best h ≥ 0, over Σ spectra².
+
+    Sums over the energies are integrals: of two lines a Gaussian of their distance, cut at the ends of the window, and of a line and a
+    spectrum the blurred spectrum at the line, from a table.
+    """
+    step, beyond = energy[1] - energy[0], 5 * width
+    fine = np.arange(energy[0] - beyond, energy[-1] + beyond, width / 8)
+    blurred = spectra @ np.exp(-0.5 * ((energy[:, None] - fine) / width) ** 2)
+    total, flat = float(np.sum(spectra**2)), float(np.sum(spectra))
+    low, high = energy[0] - step / 2, energy[-1] + step / 2
+
+    def within(middle: np.ndarray, sigma: float) -> np.ndarray:
+        return 0.5 * (erf((high - middle) / (np.sqrt(2) * sigma)) - erf((low - middle) / (np.sqrt(2) * sigma)))
+
+    def misfit(bands: np.ndarray) -> float:
+        if ((bands > energy[0]) & (bands < energy[-1])).mean() < WINDOW:
+            return np.inf
+        count = len(bands)
+        place = np.clip((bands - fine[0]) * (8 / width), 0, fine.size - 1.001)
+        left, pixel = place.astype(int), np.arange(len(spectra))
+        seen = blurred[pixel, left] + (place - left) * (blurred[pixel, left + 1] - blurred[pixel, left])
+        gram, mixed = np.empty((count + 1, count + 1)), np.append(seen.sum(axis=1), flat)
+        for i in range(count):
+            away, middle = bands[i] - bands[i:], 0.5 * (bands[i] + bands[i:])
+            both = np.exp(-0.25 * (away / width) ** 2) * within(middle, width / np.sqrt(2))
+            gram[i, i:count] = gram[i:count, i] = both.sum(axis=1) * np.sqrt(np.pi) * width / step
+            gram[i, count] = gram[count, i] = within(bands[i], width).sum() * np.sqrt(2 * np.pi) * width / step
+        gram[count, count] = spectra.size
+        gram += 1e-9 * np.trace(gram) * np.eye(len(gram))
+        root = np.linalg.cholesky(gram)
+        _, rest = nnls(root.T, np.linalg.solve(root, mixed))
+        return (total - mixed @ np.linalg.solve(gram, mixed) + rest**2) / total
+
+    return misfit

@@ -1,7 +1,7 @@
 """Our posterior of a band map: counts, a line shape, and smooth surfaces.
 
 The mean of a pixel is μ(k, E) = f(E) [Σ_b A_b(k) V(E − E_b(k)) + Σ_j B_j(k) s_j(E)], with V the Voigt line of height 1 (so A is in counts
-at the peak), s the background's shapes (a constant, and a straight line that is 1 at the lowest and 0 at the highest energy), and f a known
+at the peak), s the background's shapes (a constant, or the hat functions of a piecewise linear one), and f a known
 factor (Fermi edge) or 1. Noise: Poisson, −log L = Σ μ − c log μ, for the counts as they are — nothing is smoothed. The field is
 x = (E_b, log A_b, log B_j) on the grid of k; the Hessian of the data is the Fisher matrix Jᵀ J/μ, one small matrix a pixel, so that the
 uncertainty of amplitudes and background is in the errors of the energies. Priors: `fields.Smoothness`.
@@ -54,8 +54,10 @@ def counts_of(
 ) -> Counts:
     """Data of an array with NaN for missing pixels."""
     missing = np.isnan(intensity)
-    slope = (energy[-1] - energy) / (energy[-1] - energy[0])
-    shapes = np.stack([np.ones_like(energy), slope])[:background]
+    shapes = np.ones((1, energy.size))
+    if background > 1:
+        knots = np.linspace(energy[0], energy[-1], background)
+        shapes = np.stack([np.interp(energy, knots, row) for row in np.eye(background)])
     given = np.ones_like(energy) if factor is None else factor
     parts = (np.where(missing, 0.0, intensity), energy, given, shapes)
     counts, *rest = (jnp.asarray(part, intensity.dtype) for part in parts)
@@ -64,10 +66,21 @@ def counts_of(
 
 def means(data: Counts, line: Line, x: jax.Array) -> jax.Array:
     """μ, (nx, ny, energy), of the field x."""
-    bands = (x.shape[0] - data.shapes.shape[0]) // 2
-    lines = sum(jnp.exp(x[bands + b])[..., None] * voigt(data.energy - x[b][..., None], *line)[0] for b in range(bands))
-    ground = jnp.einsum("jxy,je->xye", jnp.exp(x[2 * bands :]), data.shapes)
-    return data.factor * (lines + ground) + LEAST_MEAN
+    size, nx, ny = x.shape
+    flat = x.reshape(size, nx * ny).T
+    found = jax.lax.map(lambda row: _parts(data, line, row)[0], flat, batch_size=min(CHUNK, nx * ny))
+    return found.reshape(nx, ny, -1)
+
+
+def _parts(data: Counts, line: Line, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """μ of one pixel, (energy,), and its derivative in the field, (component, energy)."""
+    bands = (x.size - data.shapes.shape[0]) // 2
+    height, ground = jnp.exp(x[bands : 2 * bands]), jnp.exp(x[2 * bands :])
+    shape, slope = voigt(data.energy - x[:bands, None], *line)
+    by_height = data.factor * height[:, None] * shape
+    by_ground = data.factor * ground[:, None] * data.shapes
+    mu = by_height.sum(0) + by_ground.sum(0) + LEAST_MEAN
+    return mu, jnp.concatenate([-data.factor * height[:, None] * slope, by_height, by_ground])
 
 
 def cost(data: Counts, line: Line, x: jax.Array) -> jax.Array:
@@ -91,13 +104,7 @@ def data_term(data: Counts, line: Line, x: jax.Array) -> fields.Local:
 
 
 def _pixel(data: Counts, line: Line, x: jax.Array, counts: jax.Array, valid: jax.Array) -> tuple[jax.Array, ...]:
-    bands = (x.size - data.shapes.shape[0]) // 2
-    height, ground = jnp.exp(x[bands : 2 * bands]), jnp.exp(x[2 * bands :])
-    shape, slope = voigt(data.energy - x[:bands, None], *line)
-    by_height = data.factor * height[:, None] * shape
-    by_ground = data.factor * ground[:, None] * data.shapes
-    mu = by_height.sum(0) + by_ground.sum(0) + LEAST_MEAN
-    jacobian = jnp.concatenate([-data.factor * height[:, None] * slope, by_height, by_ground])
+    mu, jacobian = _parts(data, line, x)
     gradient = jacobian @ (valid - counts / mu)
     fisher = (jacobian * (valid / mu)) @ jacobian.T
     return jnp.sum(valid * mu - counts * jnp.log(mu)), gradient, fisher
@@ -132,12 +139,8 @@ def better_line(data: Counts, line: Line, x: jax.Array, found: fields.Local) -> 
     def one(row: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
         x, block, counts, valid = row
 
-        def mu_of(logs: jax.Array, x: jax.Array) -> jax.Array:
-            return means(data, Line(*jnp.exp(logs)), x[:, None, None])[0, 0]
-
-        mu = mu_of(logs, x)
-        by_line = jax.jacfwd(mu_of)(logs, x).T
-        by_x = jax.jacfwd(mu_of, 1)(logs, x).T
+        mu, by_x = _parts(data, line, x)
+        by_line = _by_widths(data, line, x)
         score = by_line @ (valid - counts / mu)
         weighted = by_line * (valid / mu)
         own, mixed = weighted @ by_line.T, weighted @ by_x.T
@@ -149,3 +152,17 @@ def better_line(data: Counts, line: Line, x: jax.Array, found: fields.Local) -> 
     change = -jnp.linalg.solve(fisher.sum(0) + jnp.eye(2), score.sum(0))
     change = jnp.clip(change, -0.3, 0.3)
     return Line(*jnp.exp(logs + change)), jnp.max(jnp.abs(change))
+
+
+def _by_widths(data: Counts, line: Line, x: jax.Array) -> jax.Array:
+    """Derivative of one pixel's μ in log sigma and log eta, (2, energy)."""
+    bands = (x.size - data.shapes.shape[0]) // 2
+    distance = data.energy - x[:bands, None]
+
+    def lines(logs: jax.Array) -> jax.Array:
+        return voigt(distance, *jnp.exp(logs))[0]
+
+    logs = jnp.log(jnp.stack(line))
+    height = jnp.exp(x[bands : 2 * bands, None])
+    parts = [jax.jvp(lines, (logs,), (direction,))[1] for direction in jnp.eye(2, dtype=logs.dtype)]
+    return jnp.stack([data.factor * (height * part).sum(0) for part in parts])

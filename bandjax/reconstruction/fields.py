@@ -17,7 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-CG_TOLERANCE = 1e-3  # of the right-hand side, for a Newton step: the step is repeated anyway
+from bandjax.reconstruction import multilevel
+from bandjax.reconstruction.multilevel import as_blocks, diagonal
+from bandjax.reconstruction.multilevel import product as block_product
+
+CG_TOLERANCE = 3e-3  # of the right-hand side, for a Newton step: the step is repeated anyway
 CG_STEPS = 400
 POOL = 5  # pixels along each axis of a neighbourhood that shares the scale of its second differences
 
@@ -128,25 +132,27 @@ def prior_product(weight: tuple[jax.Array, ...], d: jax.Array) -> jax.Array:
     return transposed(tuple(w * r for w, r in zip(weight, found, strict=True)))[0]
 
 
+def prior_diagonals(weight: tuple[jax.Array, ...], shape: tuple[int, ...]) -> list[jax.Array]:
+    """Diagonals of Σ δᵀ w δ, Σ w times the squares of the stencil's coefficients, for d, δ and δ² apart."""
+    transposed = jax.vjp(functools.partial(differences, squared=True), jnp.zeros(shape, weight[0].dtype))[1]
+    none = tuple(jnp.zeros_like(w) for w in weight)
+    return [transposed((*none[:a], *weight[a:b], *none[b:]))[0] for a, b in ((0, 1), (1, 3), (3, 6))]
+
+
 def prior_diagonal(weight: tuple[jax.Array, ...], shape: tuple[int, ...]) -> jax.Array:
-    """Diagonal of Σ δᵀ w δ: Σ w times the squares of the stencil's coefficients."""
-    squares = functools.partial(differences, squared=True)
-    return jax.vjp(squares, jnp.zeros(shape, weight[0].dtype))[1](weight)[0]
-
-
-def block_product(block: jax.Array, d: jax.Array) -> jax.Array:
-    """The local matrices (component, component, nx, ny) times a field."""
-    return jnp.sum(block * d[None], axis=1)
+    """Diagonal of Σ δᵀ w δ."""
+    return sum(prior_diagonals(weight, shape), jnp.zeros(()))
 
 
 def conjugate_gradients(
-    product: Callable[[jax.Array], jax.Array], right: jax.Array, inverse: jax.Array, tolerance: float, steps: int
-) -> jax.Array:
-    """Solve product(x) = right, preconditioned by the local matrices `inverse`.
+    product: Callable[[jax.Array], jax.Array], right: jax.Array, inverse: Callable[[jax.Array], jax.Array],
+    tolerance: float, steps: int,
+) -> jax.Array:  # fmt: skip
+    """Solve product(x) = right, preconditioned by `inverse`.
 
     Where a direction of negative curvature is met, x is what was found before it, or that first direction: it goes downhill.
     """
-    limit = tolerance**2 * jnp.sum(right * block_product(inverse, right))
+    limit = tolerance**2 * jnp.sum(right * inverse(right))
 
     def proceed(state: Any) -> jax.Array:
         _, _, _, size, count, negative = state
@@ -159,11 +165,11 @@ def conjugate_gradients(
         negative = curvature <= 0
         length = jnp.where(negative, 0.0, size / jnp.where(negative, 1.0, curvature))
         x, residual = x + length * direction, residual - length * along
-        mended = block_product(inverse, residual)
+        mended = inverse(residual)
         new = jnp.sum(residual * mended)
         return x, residual, mended + new / size * direction, jnp.where(negative, size, new), count + 1, negative
 
-    first = block_product(inverse, right)
+    first = inverse(right)
     begin = (jnp.zeros_like(right), right, first, jnp.sum(right * first), 0, jnp.asarray(False))
     x, _, _, _, count, negative = jax.lax.while_loop(proceed, step, begin)
     return jnp.where(negative & (count == 1), first, x)
@@ -188,39 +194,47 @@ def descend(
     """
     longest = longest[:, None, None]
 
-    def trial_from(x: jax.Array, found: Local, damping: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def trial_from(x: jax.Array, found: Local, damping: jax.Array, wanted: jax.Array) -> tuple[jax.Array, ...]:
+        """Trial, what it promises to gain, and the gradient in local standard deviations; without `wanted` only that."""
         weight = weights(prior, x - mean)
         right = -(found.gradient + prior_product(weight, x - mean))
-        own = prior_diagonal(weight, x.shape)
-        # Damping adds to the diagonal: of the data term where there is one, of the prior where the data say nothing
-        extra = as_blocks(damping * (jnp.abs(diagonal(found.hessian)) + own))
-        near = inverse(positive(found.hessian) + extra + as_blocks(own))
-        block = found.hessian + extra
-        change = conjugate_gradients(
-            lambda v: block_product(block, v) + prior_product(weight, v), right, near, CG_TOLERANCE, CG_STEPS
-        )
-        return x + jnp.clip(change, -longest, longest), jnp.max(jnp.abs(right) * jnp.sqrt(diagonal(near)))
+        parts = prior_diagonals(weight, x.shape)
+        own = jnp.abs(diagonal(found.hessian)) + sum(parts)
+
+        def newton() -> jax.Array:
+            # Damping adds to the diagonal: of the data term where there is one, of the prior where the data say nothing
+            inverse = multilevel.preconditioner(positive(found.hessian) + as_blocks(damping * own), parts)
+            return conjugate_gradients(lambda v: product(v) + damping * own * v, right, inverse, CG_TOLERANCE, CG_STEPS)
+
+        def product(v: jax.Array) -> jax.Array:
+            return block_product(found.hessian, v) + prior_product(weight, v)
+
+        change = jnp.clip(jax.lax.cond(wanted, newton, lambda: jnp.zeros_like(x)), -longest, longest)
+        promised = jnp.sum(change * (right - 0.5 * product(change)))
+        return x + change, promised, jnp.max(jnp.abs(right) / jnp.sqrt(own))
 
     def proceed(state: Any) -> jax.Array:
         *_, count, done, _ = state
         return (count < steps) & ~done
 
     def step(state: Any) -> Any:
-        x, found, cost, trial, damping, count, _, _ = state
+        x, found, cost, trial, promised, damping, count, _, _ = state
         there = local(trial)
         new = there.cost + prior_cost(prior, trial - mean)
         better = ~(new > cost) & jnp.isfinite(new)
         x, found = jax.tree.map(lambda a, b: jnp.where(better, a, b), (trial, there), (x, found))
-        damping = jnp.where(better, damping * 0.2, jnp.maximum(damping * 5, 1e-2))
+        kept = cost - new > 0.7 * promised  # the parabola holds: hardly any damping next time
+        lower = damping * jnp.where(kept, 0.05, 0.5)
+        damping = jnp.where(better, lower, jnp.maximum(damping * 5, 1e-2))
         done = (better & (cost - new < tolerance)) | (damping > 1e8)
         cost = jnp.where(better, new, cost)
-        trial, size = trial_from(x, found, damping)
-        return x, found, cost, trial, damping, count + 1, done, size
+        trial, promised, size = trial_from(x, found, damping, ~done & (count + 1 < steps))
+        return x, found, cost, trial, promised, damping, count + 1, done, size
 
     zero, size = jnp.zeros((), x.dtype), x.shape[0]
     nothing = Local(zero, jnp.zeros_like(x), jnp.zeros((size, *x.shape), x.dtype))
-    begin = (x, nothing, zero + jnp.inf, x, zero + 5e-3, 0, jnp.asarray(False), zero)
-    x, _, cost, _, damping, count, done, size = jax.lax.while_loop(proceed, step, begin)
+    begin = (x, nothing, zero + jnp.inf, x, zero, zero + 5e-3, 0, jnp.asarray(False), zero)
+    x, _, cost, _, _, damping, count, done, size = jax.lax.while_loop(proceed, step, begin)
     return Descent(x, cost, size, count, done & (damping <= 1e8))
 
 
@@ -230,23 +244,6 @@ def hessian_product(found: Local, prior: Smoothness, d: jax.Array) -> Callable[[
     return lambda v: block_product(found.hessian, v) + prior_product(weight, v)
 
 
-def diagonal(block: jax.Array) -> jax.Array:
-    """Diagonals of the local matrices, (component, nx, ny)."""
-    return jnp.moveaxis(jnp.diagonal(block, axis1=0, axis2=1), -1, 0)
-
-
-def as_blocks(d: jax.Array) -> jax.Array:
-    """Local matrices with these diagonals."""
-    return jnp.eye(d.shape[0], dtype=d.dtype)[:, :, None, None] * d[:, None]
-
-
 def positive(block: jax.Array) -> jax.Array:
     """The local matrices with the moduli of their diagonal: Fisher matrices stay, those of independent bands become positive."""
     return block + as_blocks(jnp.abs(diagonal(block)) - diagonal(block))
-
-
-def inverse(block: jax.Array) -> jax.Array:
-    """Inverses of the local matrices."""
-    if block.shape[0] == 1:
-        return 1 / block
-    return jnp.moveaxis(jnp.linalg.inv(jnp.moveaxis(block, (0, 1), (-2, -1))), (-2, -1), (0, 1))

@@ -31,6 +31,8 @@ from bandjax.reconstruction.volumes import (
     volume_of,
 )  # fmt: skip
 
+FIRST_COUNTS = 400  # at the brightest pixel, as which a map counts whose noise is to be found from its residual
+MISFIT = 1.5  # mean square residual over that of counting noise, above which errors are inflated
 FIRST_SIGMA_PAIR = 0.3  # eV, where the search for sigma_pair begins
 SEARCH = (0.5, 1.35, 1.12)  # offset in eV, energy scale, momentum scale: reach of `aligned=True`
 
@@ -62,7 +64,7 @@ def reconstruct_bands(
     offset: float = 0.0, momentum_scale: float = 1.0, aligned: bool = False,
     preprocessing: Preprocessing | None = None, anneal: Sequence[float] | None = None,
     mask: np.ndarray | xr.DataArray | None = None, fill_missing: bool = False, noise_scale: float | str = 1.0,
-    freedom: float | None = 2.0, errors: bool = True, seed: int = 0,
+    freedom: float | None = 2.0, errors: bool = True, draws: int = 0, seed: int = 0,
 ) -> Reconstruction:  # fmt: skip
     """Reconstruct the bands of a map.
 
@@ -78,7 +80,8 @@ def reconstruct_bands(
             tight-binding bands, in eV per unit of θ. The result has `prior_amplitude`, the change of θ, with its covariance, and
             the errors contain it.
         line: (sigma, eta) of the Voigt line in eV ("counts"); None: fitted.
-        background: 1, a constant at every k; 2, and a line falling to zero at the highest energy ("counts").
+        background: Values ≥ 0 of the background at every k, equidistant in energy from the first to the last, linear in between; 1: a
+            constant ("counts").
         fermi_edge: Factor of the mean at every energy, such as a Fermi function; None: 1 ("counts").
         offset: Added to the start, eV.
         momentum_scale: The start is taken at momentum_scale · k.
@@ -88,9 +91,12 @@ def reconstruct_bands(
         mask: True where the map counts.
         fill_missing: Let the prior fill spectra without any number; a given `prior` implies it.
         noise_scale: Variance of a value over its mean, by which values are divided ("counts", and to choose sigma_pair): 1 for counts; "measure" finds
-            it from the finest structure (camera or averaged data).
+            it from the finest structure (camera or averaged data), "residual" from the residual of a first run, which takes what lines
+            of one shape do not describe for noise ("counts").
         freedom: ν of Student's t of the second differences of a neighbourhood; None: Gaussian ("counts").
         errors: Whether to compute standard errors.
+        draws: How many draws of the surfaces to keep as `band_draws` ("counts"): errors of whatever is computed from surfaces, such as
+            `band_extrema`, with the correlation between pixels in them.
         seed: Of held-out counts and drawn errors.
 
     Returns:
@@ -104,17 +110,8 @@ def reconstruct_bands(
     """
     checks.one_of("posterior", posterior, ("counts", "published"))
     _check(
-        posterior,
-        sigma_pair,
-        sigma_curvature,
-        prior,
-        sigma_prior,
-        prior_modes,
-        line,
-        background,
-        momentum_scale,
-        freedom,
-    )
+        posterior, sigma_pair, sigma_curvature, prior, sigma_prior, prior_modes, line, background, momentum_scale, freedom, draws, noise_scale
+    )  # fmt: skip
     volume = volume_of(data, mask=mask)
     seen = check_columns(volume, filled=fill_missing or prior is not None)
     start = surfaces_on(initial, volume)
@@ -151,23 +148,39 @@ def reconstruct_bands(
         sigma_curvature=sigma_curvature, freedom=freedom, sigma_pair=sigma_pair, sigma_prior=sigma_prior, background=background,
         line=line, anneal=anneal, seed=seed,
     )  # fmt: skip
-    return _counting(volume, start, prior, prior_modes or (), fermi_edge, scale, options, errors, attributes, report)
+    given = prior, prior_modes or (), fermi_edge
+    if noise_scale == "residual":
+        scale = attributes["values_largest"] / FIRST_COUNTS
+        first = _counting(volume, start, *given, scale, options, False, 0, dict(attributes), [])
+        scale *= first.dataset.attrs["reduced_chi2"]
+        attributes["noise_scale"] = scale
+        start = surfaces_on(first.energy, volume)
+    return _counting(volume, start, *given, scale, options, errors, draws, attributes, report)
 
 
 def _check(
     posterior: str, sigma_pair: float | None, sigma_curvature: float | None, prior: Bands | None, sigma_prior: float | None,
     prior_modes: Sequence[Bands] | None, line: tuple[float, float] | None, background: int, momentum_scale: float,
-    freedom: float | None,
+    freedom: float | None, draws: int, noise_scale: float | str,
 ) -> None:  # fmt: skip
     if prior_modes is not None and prior is None:
         raise ValueError(
             "Argument `prior_modes` needs `prior`, the surfaces to which they are added, but there are none."
         )
+    if noise_scale == "residual" and posterior == "published":
+        raise ValueError(
+            'Argument `noise_scale="residual"` belongs to posterior="counts", but `posterior` is "published".'
+        )
+    if draws and posterior == "published":
+        raise ValueError('Argument `draws` belongs to posterior="counts", but `posterior` is "published".')
+    if draws < 0:
+        raise ValueError(f"Argument `draws` must be ≥ 0, but is {draws}.")
     widths = {"sigma_pair": sigma_pair, "sigma_curvature": sigma_curvature, "sigma_prior": sigma_prior}
     for name, value in {**widths, "momentum_scale": momentum_scale, "freedom": freedom}.items():
         if value is not None:
             checks.positive(name, value, "eV" if name in widths else "")
-    checks.one_of("background", background, (1, 2))
+    if background < 1 or background != int(background):
+        raise ValueError(f"Argument `background` must be a number of values ≥ 1, but is {background}.")
     if line is not None:
         checks.shape_is("line", line, (2,))
         checks.positive("line", line, "eV")
@@ -181,6 +194,8 @@ def _check(
 
 
 def _scale(volume: Volume, noise_scale: float | str) -> float:
+    if noise_scale == "residual":
+        return 1.0  # found in a first run
     if noise_scale == "measure":
         counts = np.moveaxis(volume.counts, 1, 0)  # (ny, nx, energy): neighbours along x and energy
         return measured_scale(np.nan_to_num(counts), ~np.isnan(counts))
@@ -219,7 +234,8 @@ def _published(
 
 def _counting(
     volume: Volume, start: np.ndarray, prior: Bands | None, prior_modes: Sequence[Bands],
-    fermi_edge: xr.DataArray | np.ndarray | None, scale: float, options: Options, errors: bool, attributes: dict[str, Any], report: list[str],
+    fermi_edge: xr.DataArray | np.ndarray | None, scale: float, options: Options, errors: bool, draws: int,
+    attributes: dict[str, Any], report: list[str],
 ) -> Reconstruction:  # fmt: skip
     mean = None if prior is None else surfaces_on(prior, volume, "prior")
     if mean is not None and len(mean) != len(start):
@@ -234,23 +250,32 @@ def _counting(
         counts = counts / scale
         counts = np.round(counts) if options.sigma_curvature is None else counts
     found = counting_posterior(
-        counts, volume.energy, start, options, prior=mean, modes=modes, factor=factor, errors=errors
+        counts, volume.energy, start, options, prior=mean, modes=modes, factor=factor, errors=errors, draws=draws
     )
     attributes |= settings(options, found) | {
         "error_method": found.error_method, "converged": int(found.converged), "prior": "plane" if mean is None else "surfaces",
     }  # fmt: skip
     if found.scan is not None and found.scan.at_end:
         report.append(f"sigma_curvature = {found.sigma_curvature:.3g} eV lies at the end of what was tried.")
-    if found.reduced_chi2 > 1.5:
+    inflation = 1.0
+    if found.reduced_chi2 > MISFIT:
+        inflation = float(np.sqrt(found.reduced_chi2))
         report.append(
             f"The mean square residual is {found.reduced_chi2:.3g} times that of counting noise: lines of one shape on this "
-            "background do not describe the map, and errors are too small by at least the square root of that."
+            f"background do not describe the map, or `noise_scale` is too small; errors are multiplied by its root, {inflation:.3g}."
         )
+    attributes["error_inflation"] = inflation
+    error = None if found.error is None else inflation * found.error
     extra = {"height": found.height * scale, "background": found.background * scale}
-    out = _result(volume, found.energy, found.error, extra, found.converged, attributes, report)
+    out = _result(volume, found.energy, error, extra, found.converged, attributes, report)
     if modes is not None:
         out.dataset["prior_amplitude"] = ("mode", found.amplitude)
-        out.dataset["prior_amplitude_covariance"] = (("mode", "mode_"), found.amplitude_covariance)
+        covariance = inflation**2 * found.amplitude_covariance
+        out.dataset["prior_amplitude_covariance"] = (("mode", "mode_"), covariance)
+    if draws:
+        drawn = found.energy + inflation * (found.draws - found.energy)
+        each = [volume.surfaces(d, "band_draws", units="eV") for d in drawn]
+        out.dataset["band_draws"] = xr.concat(each, "draw")
     return out
 
 

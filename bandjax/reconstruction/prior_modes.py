@@ -42,6 +42,12 @@ class Step(NamedTuple):
         follow = np.asarray(self.follow)
         return np.einsum("icxy,ij,jcxy->cxy", follow, self.covariance, follow)
 
+    def draws(self, count: int, seed: int) -> np.ndarray:
+        """What the surfaces may be off by with the amplitudes, (draw, component, nx, ny)."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        normal = np.random.default_rng((seed, 1)).standard_normal((count, len(values)))
+        return np.tensordot(normal * np.sqrt(np.maximum(values, 0)) @ vectors.T, np.asarray(self.follow), 1)
+
 
 def step(found: fields.Local, prior: fields.Smoothness, d: jax.Array, modes: jax.Array) -> Step:
     """The amplitudes' step at the deviation d = x − mean.

@@ -1,9 +1,12 @@
 """Our posterior from a start to surfaces with errors: coarse to fine in k and in the width of the line, the smoothness by held-out counts.
 
-1. On every s-th pixel (about a thousand): lines wider than they are (annealing), then the widths themselves.
-2. On all pixels, energies binned as the line allows: the prior's width by held-out counts, each value warm from the one before, the
-   smoothest first; a Gaussian prior first, then Student's t, which opens the kinks.
-3. All counts with the chosen width, the line's widths once more, errors.
+1. On every s-th pixel (some hundred): the widths of a line that is held at the start, which say how far from the bands that is; then energies
+   and widths in turn, so that the line narrows as they come near. What is smooth here is the difference from the start: it keeps
+   the labels, which nothing else can know.
+2. The same on every s/2-th pixel, …, the second at last; energies binned as the line allows.
+3. On all pixels: the prior's width by held-out counts, each value warm from the one before, the smoothest first; a Gaussian prior first, then
+   Student's t, which opens the kinks.
+4. All counts with the chosen width, the line's widths once more, errors.
 """
 
 from collections.abc import Sequence
@@ -17,16 +20,22 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from bandjax.reconstruction import counting, fields, prior_modes
 from bandjax.reconstruction.choose import HELD_OUT, Scan, thinned
 from bandjax.reconstruction.counting import Counts, Line
-from bandjax.reconstruction.errors import surface_errors
+from bandjax.reconstruction.errors import deviations, surface_errors
 
-COARSE_PIXELS = 1200
+COARSE_PIXELS, COARSE_ENERGIES = 500, 128  # at least that many, if there are
+HELD = 1e12  # 1/eV²: an energy that stays where it is
+ROUGH = 0.003  # eV, second differences of the way from the start on the coarser grids
 WIDTH_FACTOR, WIDTH_TRIALS = (
     2.0,
     8,
 )  # of the prior of second differences, between what is tried and at most how many are
+SCANNED = 80_000  # energies, bands × pixels, that choose the smoothness
 POINT_SIGMA = 2.0  # of the logarithm of a height about that of the whole map: keeps dark pixels finite
-LINE_STEPS, LINE_TOLERANCE = 5, 0.01
-MODE_STEPS, MODE_TOLERANCE = 8, 0.01  # of the amplitudes of the prior's modes; gain of −log posterior at which they end
+LINE_STEPS, LINE_TOLERANCE = 8, 0.01
+MODE_STEPS, MODE_TOLERANCE = (
+    12,
+    0.01,
+)  # of the amplitudes of the prior's modes; gain of −log posterior at which they end
 
 
 class Options(NamedTuple):
@@ -38,7 +47,7 @@ class Options(NamedTuple):
         sigma_pair: Width of the prior of neighbours, eV; None: none.
         sigma_prior: Width of the prior about `prior`, point by point, eV; None: none.
         sigma_height: Width of the prior of neighbours of log heights and log background.
-        background: Shapes of the background: 1, a constant; 2, and a straight line.
+        background: Values of the background along the energy, linear in between; 1: a constant.
         line: (sigma, eta) in eV, fixed; None: fitted.
         anneal: Extra Gaussian widths of the line in eV, descending; None: from the window.
         seed: Of thinning and of the draws for errors.
@@ -72,6 +81,7 @@ class Surfaces(NamedTuple):
         converged: Whether the last descent ended.
         amplitude: Of the prior's modes, (mode,).
         amplitude_covariance: (mode, mode).
+        draws: Surfaces as they may be, (draw, band, nx, ny).
     """
 
     energy: np.ndarray
@@ -87,11 +97,12 @@ class Surfaces(NamedTuple):
     converged: bool
     amplitude: np.ndarray
     amplitude_covariance: np.ndarray
+    draws: np.ndarray
 
 
 def counting_posterior(
     intensity: np.ndarray, energy: np.ndarray, start: np.ndarray, options: Options, *, prior: np.ndarray | None = None,
-    modes: np.ndarray | None = None, factor: np.ndarray | None = None, errors: bool = True,
+    modes: np.ndarray | None = None, factor: np.ndarray | None = None, errors: bool = True, draws: int = 0,
 ) -> Surfaces:  # fmt: skip
     """Maximum of our posterior; see the module's head.
 
@@ -104,53 +115,34 @@ def counting_posterior(
         modes: Surfaces that the mean may add in any amount, (mode, band, nx, ny); see `prior_modes`.
         factor: f(E), see `counting`.
         errors: Whether to compute standard errors.
+        draws: How many draws of the surfaces are wanted.
     """
     bands = len(start)
     modes = np.zeros((0, *start.shape)) if modes is None else modes
     amplitude = np.zeros(len(modes))
-    stride = (
-        max(1, int(np.sqrt(start[0].size / COARSE_PIXELS)))
-        if start.shape[2] > 1
-        else max(1, start[0].size // COARSE_PIXELS)
-    )
-    strides = (stride, stride if start.shape[2] > 1 else 1)
-    pick = tuple(slice(min(s // 2, n - 1), None, s) for s, n in zip(strides, start.shape[1:], strict=True))
     given = options.sigma_curvature
     zero = np.zeros_like(start) if prior is None else prior
+    line, x, typical = _coarse_to_fine(intensity, energy, start, zero, factor, options)
 
-    # 1. coarse
-    data = counting.counts_of(intensity[pick], energy, background=options.background, factor=factor)
-    x = _first_field(intensity[pick], start[:, pick[0], pick[1]], energy, options)
-    mean = _mean(zero[:, pick[0], pick[1]], x)
-    rough = _prior(options, bands, (given or 0.01) * max(strides) ** 2, stride=max(strides), robust=False)
-    line, x = _coarse(data, x, mean, rough, energy, options)
-    if len(modes):
-        x, change, _ = _settled(data, line, rough, mean, x, modes[..., pick[0], pick[1]], _longest(energy, bands, x))
-        amplitude += change
-        mean = _mean((zero + _sum(amplitude, modes))[:, pick[0], pick[1]], x)
-
-    # 2. fine, with the smoothness
-    typical = _typical_curvature(x - mean, bands, max(strides))
-    x = _refined(x, start.shape[1:], strides, pick)
-    mean = _mean(zero + _sum(amplitude, modes), x)
-    binning = _binning(line, energy, intensity)
-    kept = counting.counts_of(
-        *_binned(intensity, energy, binning), background=options.background, factor=_factor(factor, energy, binning)
-    )
+    # 3. the smoothness
+    mean = _mean(zero, x)
+    binning = _binning(_third(line), energy, intensity)
+    kept = _data(intensity, energy, factor, options, binning)
     longest = _longest(energy, bands, x)
+    if len(modes):
+        first = _prior(options, bands, given or typical, robust=False)
+        x, amplitude, _ = _settled(kept, line, first, mean, x, modes, longest)
+        mean = mean.at[:bands].add(_sum(amplitude, modes))
+        typical = _typical_curvature(x[:bands] - mean[:bands], bands, 1)
     scan = None
     if given is None:
-        train, held = thinned(intensity, options.seed)
-        halves = [
-            counting.counts_of(
-                *_binned(part, energy, binning), background=options.background, factor=_factor(factor, energy, binning)
-            )
-            for part in (train, held)
-        ]
-        scan, x = _scan(halves, line, x, mean, longest, options, bands, typical)
+        part = _window(start.shape[1:], bands)
+        halves = [_data(half[part], energy, factor, options, binning) for half in thinned(intensity, options.seed)]
+        scan, found = _scan(halves, line, x[:, *part], mean[:, *part], longest, options, bands, typical)
+        x = x.at[:, *part].set(found)
         given = scan.best
 
-    # 3. everything
+    # 4. everything
     prior_end = _prior(options, bands, given)
     x = _gradually(kept, line, x, mean, longest, options, bands, given).x
     if options.line is None:
@@ -159,20 +151,26 @@ def counting_posterior(
     x, free = end.x, None
     if len(modes):
         x, change, free = _settled(kept, line, prior_end, mean, x, modes, longest)
-        amplitude += change
+        amplitude = amplitude + change
         mean = mean.at[:bands].add(_sum(change, modes))
     error, method = None, "not computed"
     if errors:
         term = jax.jit(counting.data_term)(kept, line, x)
         error, method = surface_errors(term, prior_end, x - mean, seed=options.seed)
         error = error[:bands] if free is None else np.sqrt(error[:bands] ** 2 + free.variance[:bands])
+    drawn = np.zeros((0, *start.shape))
+    if draws:
+        term = jax.jit(counting.data_term)(kept, line, x)
+        drawn = np.asarray(x[:bands]) + deviations(term, prior_end, x - mean, draws, seed=options.seed)[:, :bands]
+        if free is not None:
+            drawn = drawn + free.draws(draws, options.seed)[:, :bands]
     mu = np.asarray(jax.jit(counting.means)(kept, line, x))
     bright = (mu > 1) & np.asarray(kept.valid)
     chi2 = float(np.mean((np.asarray(kept.counts)[bright] - mu[bright]) ** 2 / mu[bright])) if bright.any() else np.nan
     found = np.asarray(x)
     return Surfaces(
         found[:bands], error, method, np.exp(found[bands : 2 * bands]), np.exp(found[2 * bands :]), line, scan, float(given),
-        chi2, binning, bool(end.converged), amplitude, np.zeros((0, 0)) if free is None else free.covariance,
+        chi2, binning, bool(end.converged), amplitude, np.zeros((0, 0)) if free is None else free.covariance, drawn,
     )  # fmt: skip
 
 
@@ -182,46 +180,120 @@ def _settled(
     """The field with the amplitudes of the prior's modes where the map wants them; their change, and the last step."""
     total, term = np.zeros(len(modes)), jax.jit(counting.data_term)
     whole = jnp.zeros((len(modes), *x.shape), x.dtype).at[:, : modes.shape[1]].set(modes)
-    found = prior_modes.step(term(data, line, x), prior, x - mean, whole)
+
+    def descended(mean: jax.Array, x: jax.Array) -> fields.Descent:
+        return counting.descend(data, line, prior, mean, x, longest, steps=30, tolerance=MODE_TOLERANCE / 2)
+
+    end = descended(mean, x)  # the step of the amplitudes is that of surfaces at their optimum
+    found = prior_modes.step(term(data, line, end.x), prior, end.x - mean, whole)
+    length = 1.0
     for _ in range(MODE_STEPS):
-        if found.gain < MODE_TOLERANCE:
+        if length * found.gain < MODE_TOLERANCE:
             break
-        change = jnp.asarray(found.amplitude, x.dtype)
-        total += found.amplitude
-        mean = mean + jnp.tensordot(change, whole, 1)
-        x = counting.descend(
-            data, line, prior, mean, x + jnp.tensordot(change, found.follow, 1), longest, steps=20, tolerance=0.05
-        ).x
-        found = prior_modes.step(term(data, line, x), prior, x - mean, whole)
-    return x, total, found
+        change = jnp.asarray(length * found.amplitude, x.dtype)
+        moved = mean + jnp.tensordot(change, whole, 1)
+        trial = descended(moved, end.x + jnp.tensordot(change, found.follow, 1))
+        if float(trial.cost) > float(end.cost):
+            length /= 4
+            continue
+        total, mean, end, length = total + np.asarray(change), moved, trial, 1.0
+        found = prior_modes.step(term(data, line, end.x), prior, end.x - mean, whole)
+    return end.x, total, found
 
 
 def _sum(amplitude: np.ndarray, modes: np.ndarray) -> np.ndarray:
     return np.tensordot(amplitude, modes, 1)
 
 
+def _coarse_to_fine(
+    intensity: np.ndarray, energy: np.ndarray, start: np.ndarray, zero: np.ndarray, factor: np.ndarray | None, options: Options
+) -> tuple[Line, jax.Array, float]:  # fmt: skip
+    """The line, a field on all pixels, and the typical second difference of its energies less `zero`."""
+    shape, bands = start.shape[1:], len(start)
+    line, x, typical = None, jnp.zeros(0), 0.0
+    for strides in _strides(shape):
+        pick = _picked(shape, strides)
+        here, stride = start[:, pick[0], pick[1]], max(strides)
+        if line is None:
+            width = float(energy[-1] - energy[0]) / COARSE_ENERGIES
+            data = _data(intensity[pick], energy, factor, options, _binning(width, energy, intensity))
+            x = _first_field(intensity[pick], here, energy, options)
+            line, x = _coarse(data, x, here, stride, energy, options)
+        else:
+            data = _data(intensity[pick], energy, factor, options, _binning(_third(line), energy, intensity))
+            x, rough = x[:, pick[0], pick[1]], _rough(options, bands, stride)
+            x = counting.descend(
+                data, line, rough, _mean(here, x), x, _longest(energy, bands, x), steps=8, tolerance=1.0
+            ).x
+        typical = _typical_curvature(x[:bands] - zero[:, pick[0], pick[1]], bands, stride)
+        x = _refined(x.at[:bands].add(-here), shape, strides, pick).at[:bands].add(start)
+    assert line is not None
+    return line, x, typical
+
+
 def _coarse(
-    data: Counts, x: jax.Array, mean: jax.Array, prior: fields.Smoothness, energy: np.ndarray, options: Options
+    data: Counts, x: jax.Array, start: np.ndarray, stride: int, energy: np.ndarray, options: Options
 ) -> tuple[Line, jax.Array]:
-    """Annealing, then the line's widths."""
-    span, step = float(energy[-1] - energy[0]), float(np.diff(energy).min())
-    blurs = options.anneal or (span / 16, span / 32, span / 64)
-    own = options.line or (0.0, max(blurs[-1], 2 * step))
-    dtype = x.dtype
-    longest = _longest(energy, (x.shape[0] - options.background) // 2, x)
-    line = Line(*(jnp.asarray(w, dtype) for w in own))
-    for blur in blurs:
-        line = Line(jnp.asarray(np.hypot(own[0], blur), dtype), jnp.asarray(own[1], dtype))
-        x = counting.descend(data, line, prior, mean, x, longest, steps=10, tolerance=1.0).x
-    if options.line is not None:
-        line = Line(*(jnp.asarray(w, dtype) for w in own))
-        return line, counting.descend(data, line, prior, mean, x, longest, steps=20, tolerance=0.5).x
+    """A line as wide as the start is far off, then energies and widths in turn."""
+    bands, span = len(start), float(energy[-1] - energy[0])
+    mean, longest, rough = _mean(start, x), _longest(energy, bands, x), _rough(options, bands, stride)
+    own = Line(*(jnp.asarray(w, x.dtype) for w in options.line or (span / 64, 2 * float(np.diff(energy).min()))))
+    if options.anneal is not None:
+        for blur in options.anneal:
+            line = Line(jnp.hypot(own.sigma, jnp.asarray(blur, x.dtype)), own.eta)
+            x = counting.descend(data, line, rough, mean, x, longest, steps=10, tolerance=1.0).x
+        line = own
+    else:
+        line = Line(jnp.hypot(own.sigma, jnp.asarray(span / 32, x.dtype)), own.eta)
+        held = rough._replace(point=rough.point.at[:bands].set(HELD))
+        for _ in range(LINE_STEPS):
+            x = counting.descend(data, line, held, mean, x, longest, steps=6, tolerance=1.0).x
+            line, change = counting.better_line(data, line, x, jax.jit(counting.data_term)(data, line, x))
+            if float(change) < 0.1:
+                break
     for _ in range(LINE_STEPS):
+        x = counting.descend(data, line, rough, mean, x, longest, steps=10, tolerance=1.0).x
         line, change = counting.better_line(data, line, x, jax.jit(counting.data_term)(data, line, x))
-        x = counting.descend(data, line, prior, mean, x, longest, steps=10, tolerance=0.5).x
         if float(change) < LINE_TOLERANCE:
             break
-    return line, x
+    if options.line is None:
+        return line, x
+    return own, counting.descend(data, own, rough, mean, x, longest, steps=20, tolerance=0.5).x
+
+
+def _rough(options: Options, bands: int, stride: int) -> fields.Smoothness:
+    """Prior on a coarser grid: of the way from the start."""
+    return _prior(options, bands, (options.sigma_curvature or ROUGH) * stride**2, stride=stride, robust=False)
+
+
+def _strides(shape: tuple[int, int]) -> list[tuple[int, int]]:
+    """Of the coarser grids, the coarsest first; (1, 1) if there are few pixels."""
+    plane = shape[1] > 1
+    stride = 1
+    while shape[0] * shape[1] >= COARSE_PIXELS * (2 * stride) ** (1 + plane):
+        stride *= 2
+    found = [stride]
+    while found[-1] > 2:
+        found.append(found[-1] // 2)
+    return [(s, s if plane else 1) for s in found]
+
+
+def _picked(shape: tuple[int, int], strides: tuple[int, int]) -> tuple[slice, slice]:
+    return tuple(slice(min(s // 2, n - 1), None, s) for s, n in zip(strides, shape, strict=True))
+
+
+def _window(shape: tuple[int, int], bands: int) -> tuple[slice, slice]:
+    """All pixels, or the middle of a large map, of the shape of one of its coarser grids: what was compiled for that serves again."""
+    sizes = [
+        shape,
+        *(
+            tuple(len(range(*p.indices(n))) for p, n in zip(_picked(shape, s), shape, strict=True))
+            for s in reversed(_strides(shape))
+        ),
+    ]
+    chosen = next((s for s in sizes if bands * s[0] * s[1] <= SCANNED), sizes[-1])
+    first, second = (slice((n - m) // 2, (n - m) // 2 + m) for n, m in zip(shape, chosen, strict=True))
+    return first, second
 
 
 def _scan(
@@ -339,14 +411,26 @@ def _refined(x: jax.Array, shape: tuple[int, ...], strides: tuple[int, int], pic
     return jnp.asarray(np.stack([map_coordinates(part, at, order=1, mode="nearest") for part in found]))
 
 
-def _binning(line: Line, energy: np.ndarray, intensity: np.ndarray) -> int:
-    """Energies that one bin may hold: a third of the line's width, 1 where energies are missing or not equidistant."""
+def _data(
+    intensity: np.ndarray, energy: np.ndarray, factor: np.ndarray | None, options: Options, binning: int
+) -> Counts:
+    binned, places = _binned(intensity, energy, binning)
+    return counting.counts_of(binned, places, background=options.background, factor=_factor(factor, energy, binning))
+
+
+def _third(line: Line) -> float:
+    """Of the line's width, eV: so wide a bin may be."""
+    return float(np.hypot(float(line.sigma), float(line.eta))) / 3
+
+
+def _binning(width: float, energy: np.ndarray, intensity: np.ndarray) -> int:
+    """Energies that a bin of this width may hold, 1 where energies are missing or not equidistant."""
     steps = np.diff(energy)
     missing = np.isnan(intensity)
     partly = np.any(missing.any(axis=-1) & ~missing.all(axis=-1))
     if partly or not np.allclose(steps, steps[0], rtol=1e-3):
         return 1
-    return max(1, int(np.hypot(float(line.sigma), float(line.eta)) / 3 / steps[0]))
+    return max(1, int(width / steps[0]))
 
 
 def _binned(intensity: np.ndarray, energy: np.ndarray, binning: int) -> tuple[np.ndarray, np.ndarray]:

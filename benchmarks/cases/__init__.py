@@ -13,4 +13,5 @@ CASES = (
     "chebyshev",
     "stack_fit",
     "surrogate",
+    "reconstruction",
 )
