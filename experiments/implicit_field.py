@@ -337,10 +337,10 @@ def run(config: Config, out: Path, keep: Callable[[dict], None] = lambda metrics
         metrics["measured_skipped"] = str(error)
         print(f"The measured cut is left out: {error}")
         data = None
-    for part in config.measured_parts[: max(1, len(config.measured_parts) - 1)] if data is not None else ():
+    for part in config.measured_parts[:2] if data is not None else ():
         row(f"measured_{part:g}", bench.measured, data, part)
-    for name in ("holes", "coarse"):
-        for peak in config.hidden_peaks:
+    for peak in config.hidden_peaks:
+        for name in ("holes", "coarse"):
             row(f"{name}_{peak:g}", bench.interpolate, name, peak)
     for draw in range(1, config.draws):
         for peak in config.peaks:
@@ -350,7 +350,7 @@ def run(config: Config, out: Path, keep: Callable[[dict], None] = lambda metrics
     for kind in config.kinds:
         for peak in config.peaks[1:3]:
             row(f"{kind}_{peak:g}", bench.simulated, "cut", peak, 0, kind)
-    for part in config.measured_parts[1:][-1:] if data is not None else ():  # the most counts take the longest
+    for part in config.measured_parts[2:] if data is not None else ():  # the most counts take the longest
         row(f"measured_{part:g}", bench.measured, data, part)
     return metrics | {"pooled": pooled(config, metrics["rows"])}
 
