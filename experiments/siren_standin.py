@@ -53,7 +53,7 @@ class Config:
     eta: float = 0.03  # eV
     peaks: tuple[float, ...] = (40.0, 400.0)
     background: float = 0.05  # of the peak
-    draws: int = 20
+    draws: int = 8
     width: int = 96
     depth: int = 3
     bandwidth: float = 2.0  # radians over half the window
@@ -235,7 +235,7 @@ class Retrieval:
 
 
 def retrieve(config: Config, weights: Weights, peak: float) -> dict[str, Any]:
-    """Both retrievals from the same counts and starts."""
+    """Both retrievals from the same counts and starts; each is scored at its own optimum, the better of fits from start and truth."""
     ways = {"exact": Retrieval(config, exact(config), peak), "stand_in": Retrieval(config, stand_in(weights), peak)}
     rows: dict[str, list] = {n: [] for n in ways}
     bounds = []
@@ -249,16 +249,20 @@ def retrieve(config: Config, weights: Weights, peak: float) -> dict[str, Any]:
             began = time.perf_counter()
             found = way.fit(jnp.asarray(start), counts)
             found.u.block_until_ready()
-            rows[name].append(
-                (np.asarray(found.u) - truth, np.asarray(found.fisher), time.perf_counter() - began, float(found.cost))
-            )
+            seconds = time.perf_counter() - began
+            reference = way.fit(jnp.asarray(truth), counts)
+            reached = float(found.cost) <= float(reference.cost) + 0.01
+            best = found if float(found.cost) <= float(reference.cost) else reference
+            rows[name].append((np.asarray(best.u) - truth, np.asarray(best.fisher), seconds, reached))
+        print(f"draw {draw + 1} of {config.draws}", {n: bool(r[-1][3]) for n, r in rows.items()}, flush=True)
     out: dict[str, Any] = {"peak": peak, "mean_counts": float(mean.mean())}
     sigma = np.array([s for _, s in ways["exact"].prior])
     for name, found in rows.items():
-        error, own, seconds = (np.stack([r[i] for r in found]) for i in range(3))
+        error, own, seconds, reached = (np.stack([r[i] for r in found]) for i in range(4))
         efficiency, covered = score(error, np.stack(bounds), own)
         out[name] = {
-            "efficiency": float(efficiency.mean()), "coverage": float(covered.mean()),
+            "efficiency": float(efficiency.mean()), "median_efficiency": float(np.median(efficiency)), "reached": float(reached.mean()),
+            "coverage": float(covered.mean()),
             "rms": dict(zip(NAMES, (sigma * np.sqrt((error**2).mean(axis=0))).tolist(), strict=True)),
             "seconds_per_retrieval": float(np.median(seconds)),
         }  # fmt: skip

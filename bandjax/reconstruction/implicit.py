@@ -7,6 +7,7 @@ pixels matter). The bandwidth of the waves to begin with, and the width where it
 """
 
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -69,10 +70,7 @@ class Field:
         """
         x = jnp.asarray(coords)
         checks.shape_is("coords", x, (*["…"] * (x.ndim - 1), len(self.names)))
-        weights = jax.tree.map(lambda w: jnp.asarray(w, x.dtype), self.weights)
-        scaled = (x - jnp.asarray(self.centre, x.dtype)) / jnp.asarray(self.half, x.dtype)
-        rates = jax.vmap(lambda w: jnp.exp(log_rate(w, scaled, self.kind)))(weights)
-        return self.level * rates.mean(axis=0)
+        return self.level * _mean_rate(self.weights, self.centre, self.half, x, self.kind)
 
     def on(self, axes: Mapping[str, np.ndarray]) -> xr.DataArray:
         """The field on a grid.
@@ -91,7 +89,9 @@ class Field:
         for name, axis in given.items():
             checks.increasing(name, axis)
         points = np.stack(np.meshgrid(*given.values(), indexing="ij"), axis=-1).reshape(-1, len(given))
-        values = np.asarray(_in_chunks(self, jnp.asarray(points, float)))  # double precision where x64 is on
+        values = self.level * np.asarray(
+            _in_chunks(self.weights, self.centre, self.half, jnp.asarray(points, float), self.kind)
+        )
         coords = {n: (n, a, {"units": u}) for (n, a), u in zip(given.items(), self.units, strict=True)}
         shape = tuple(a.size for a in given.values())
         return xr.DataArray(values.reshape(shape), dims=self.names, coords=coords, name="intensity")
@@ -429,8 +429,16 @@ def _same_format(found: dict[str, Any], owner: str) -> None:
         raise ValueError(f"{owner} must hold the training of a field of format {FORMAT}, but holds something else.")
 
 
-def _in_chunks(field: Field, points: jax.Array) -> jax.Array:
-    return jax.jit(lambda points: jax.lax.map(field, points, batch_size=min(CHUNK, len(points))))(points)
+@functools.partial(jax.jit, static_argnames="kind")
+def _mean_rate(weights: Weights, centre: jax.Array, half: jax.Array, x: jax.Array, kind: str) -> jax.Array:
+    weights, centre, half = jax.tree.map(lambda w: w.astype(x.dtype), (weights, centre, half))
+    return jax.vmap(lambda w: jnp.exp(log_rate(w, (x - centre) / half, kind)))(weights).mean(axis=0)
+
+
+@functools.partial(jax.jit, static_argnames="kind")
+def _in_chunks(weights: Weights, centre: jax.Array, half: jax.Array, points: jax.Array, kind: str) -> jax.Array:
+    rows = functools.partial(_mean_rate, weights, centre, half, kind=kind)
+    return jax.lax.map(rows, points, batch_size=min(CHUNK, len(points)))
 
 
 __all__ = ["Field", "fit_field", "load_field"]
