@@ -120,6 +120,7 @@ def test_a_field_comes_back_from_its_file(field, tmp_path):
         load_field(tmp_path / "none.npz")
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_field(field, tmp_path, monkeypatch):
     monkeypatch.setattr(field_training, "KEPT_EVERY", 0.0)
 
@@ -137,6 +138,7 @@ def test_a_killed_training_goes_on_to_the_same_field(field, tmp_path, monkeypatc
         fit_field(as_map(COUNTS), folder=tmp_path, seed=1, **SMALL)
 
 
+@pytest.mark.slow
 def test_bandwidth_by_held_out_counts_and_whole_pixels():
     given = SMALL | {"bandwidth": None, "members": 1, "rounds": 3, "held_out": "pixels"}
     found = fit_field(as_map(COUNTS), **given)
