@@ -39,12 +39,15 @@ from bandjax.materials import Table, list_parameters, load_parameters, load_tabl
 from bandjax.photoemission import Instrument, arpes_image, plan_image
 from bandjax.reconstruction import (
     Extremum,
+    Field,
     Preprocessing,
     Reconstruction,
     band_distance,
     band_extrema,
     compress_bands,
     expand_bands,
+    fit_field,
+    load_field,
     reconstruct_bands,
 )
 from bandjax.results import read_result, result_dataset, write_result
@@ -124,6 +127,7 @@ __all__ = [
     "Correction",
     "CrystalGuess",
     "Extremum",
+    "Field",
     "FitResult",
     "FreeWeights",
     "Instrument",
@@ -167,6 +171,7 @@ __all__ = [
     "expose_crystals",
     "find_sites",
     "fit",
+    "fit_field",
     "from_cubic",
     "from_fractional",
     "graded",
@@ -182,6 +187,7 @@ __all__ = [
     "linear_potential",
     "list_parameters",
     "load_correction",
+    "load_field",
     "load_parameters",
     "load_reverse",
     "load_surrogate",

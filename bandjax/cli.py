@@ -1,5 +1,5 @@
 """The command line: `bandjax materials | bands | simulate | init-config | fit | report | invert | train | adapt |
-reconstruct | demo`.
+reconstruct | retrieve | field | demo`.
 
 Errors a user can mend are one sentence on stderr and exit code 2. `--json` prints one JSON object on stdout, and
 nothing else goes there.
@@ -246,6 +246,37 @@ def _parser() -> argparse.ArgumentParser:
         "--grid", type=int, default=120, metavar="N", help="points along the zone for the areas (default: 120)"
     )
     one.add_argument("--resume", action="store_true", help="go on from out/state.npz where there is one")
+    one.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    one = command("field", "a map as a function that networks hold: denoise, interpolate, refine the grid",
+        "bandjax field map.nc -o field.npz --grid fine.nc --shape 200 400\n"
+        "Trains small networks on the counts (Poisson), stopped by counts that are held out. Writes field.npz, field.png (data, field, residual\n"
+        "in units of its noise) and, with --grid, the field on the map's grid or one of --shape. For values between the\n"
+        "pixels choose --held-out pixels.")  # fmt: skip
+    one.add_argument("map", metavar="MAP")
+    one.add_argument("-o", "--output", required=True, metavar="NPZ", help="file of the field")
+    one.add_argument("--grid", metavar="NC", help="write the field on a grid, too")
+    one.add_argument("--shape", type=int, nargs="+", metavar="N", help="points of that grid along the map's axes")
+    one.add_argument(
+        "--energy", type=float, nargs=2, metavar=("LOW", "HIGH"), help="only these energies of the map, eV"
+    )
+    one.add_argument("--kind", choices=("fourier", "siren"), default="fourier", help="default: fourier")
+    one.add_argument("--width", type=int, default=64, help="units of a layer (default: 64)")
+    one.add_argument("--depth", type=int, default=2, help="hidden layers (default: 2)")
+    one.add_argument(
+        "--bandwidth",
+        type=float,
+        metavar="RAD",
+        help="of the first waves, over half the window (default: by held-out counts)",
+    )
+    one.add_argument("--members", type=int, default=4, help="networks whose mean is taken (default: 4)")
+    one.add_argument("--held-out", choices=("counts", "pixels"), default="counts", help="what judges (default: counts)")
+    one.add_argument(
+        "--noise-scale", default="1", metavar="X", help="variance over mean of a value; `measure` for camera data"
+    )
+    one.add_argument("--rounds", type=int, default=120, help="of 50 steps, at most (default: 120)")
+    one.add_argument("--folder", metavar="DIR", help="keeps the trainings: the same command goes on with them")
+    one.add_argument("--seed", type=int, default=0, help="of weights and of what is held out (default: 0)")
     one.add_argument("--quiet", action="store_true", help="no progress bar")
 
     one = command("demo", "fit a bundled simulated map",

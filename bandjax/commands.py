@@ -235,6 +235,13 @@ def reconstruct(options: argparse.Namespace) -> Any:
     return run_reconstruction(options)
 
 
+def field(options: argparse.Namespace) -> Any:
+    """Train a field on a map."""
+    from bandjax.commands_reconstruction import run_field  # for the other commands it need not be read
+
+    return run_field(options)
+
+
 def retrieve(options: argparse.Namespace) -> Any:
     """Retrieve a Hamiltonian from maps."""
     from bandjax.commands_retrieval import run_retrieval  # for the other commands it need not be read
@@ -302,5 +309,5 @@ def _cell(x: float | None, width: int, digits: int = 4) -> str:
 RUN: dict[str, Callable[[argparse.Namespace], Any]] = {
     "materials": materials, "bands": band_structure, "simulate": simulate, "init-config": init_config, "fit": fit_maps,
     "report": report, "invert": invert, "train": train, "adapt": adapt,
-    "reconstruct": reconstruct, "retrieve": retrieve, "demo": demo,
+    "reconstruct": reconstruct, "retrieve": retrieve, "field": field, "demo": demo,
 }  # fmt: skip

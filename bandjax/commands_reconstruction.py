@@ -1,6 +1,7 @@
-"""What the command `reconstruct` does."""
+"""What the commands `reconstruct` and `field` do."""
 
 import argparse
+import dataclasses
 import json
 import os
 from io import BytesIO
@@ -14,9 +15,10 @@ from bandjax import plot
 from bandjax.config import build, read_config
 from bandjax.inference import bands_along_cut
 from bandjax.inference.parameters import all_values, make_transform
-from bandjax.io import read, write_atomically
+from bandjax.io import read, write_atomically, write_map
 from bandjax.photoemission import QUANTITIES, Instrument
-from bandjax.reconstruction import Preprocessing, Reconstruction, reconstruct_bands
+from bandjax.progress import Bar
+from bandjax.reconstruction import Preprocessing, Reconstruction, fit_field, reconstruct_bands
 from bandjax.results import provenance_of
 
 MERGED = 0.1  # eV, root mean square: bands of a model that are nearer are one line of a map
@@ -34,14 +36,7 @@ def run_reconstruction(options: argparse.Namespace) -> Any:
         raise ValueError("Argument `--prior model` must come with `--model`, but there is none.")
     if options.bands is not None and (options.bands < 1 or not options.model):
         raise ValueError(f"Argument `--bands` must be a number ≥ 1 of bands of `--model`, but is {options.bands}.")
-    data = read(options.map)
-    if options.energy:
-        low, high = options.energy
-        data = data.sel(energy=slice(low, high))
-        if data.sizes["energy"] < 2:
-            raise ValueError(
-                f"Argument `--energy` must hold energies of the map, but none lies in {low:g} to {high:g} eV."
-            )
+    data = _within(read(options.map), options.energy)
     initial = model_bands(options.model, data, options.bands) if options.model else options.initial
     prior = initial if options.prior == "model" else options.prior
     steps = Preprocessing(
@@ -63,6 +58,71 @@ def run_reconstruction(options: argparse.Namespace) -> Any:
         print("\n".join([*told, *found.report, f"Wrote {out} and {out.with_suffix('.png')}."]))
     plain = {k: v for k, v in found.dataset.attrs.items() if k != "report"}
     return plain | {"file": str(out), "report": found.report, "band_ranges": _ranges(found)}
+
+
+def run_field(options: argparse.Namespace) -> Any:
+    """Train a field on one map; writes it, a figure and, where asked, the field on a grid."""
+    out = Path(options.output)
+    if out.suffix != ".npz":
+        raise ValueError(f"Argument `--output` must name a .npz file, but is {options.output!r}.")
+    if options.shape and not options.grid:
+        raise ValueError("Argument `--shape` needs `--grid`, the file of the field on that grid.")
+    data = _within(read(options.map), options.energy)
+    if options.shape and (len(options.shape) != data.ndim or min(options.shape) < 1):
+        raise ValueError(
+            f"Argument `--shape` must be {data.ndim} numbers ≥ 1, one for each of {', '.join(map(str, data.dims))}, but is "
+            f"{' '.join(map(str, options.shape))}."
+        )
+    config = {k: v for k, v in vars(options).items() if k not in ("run", "json")}
+    scale = options.noise_scale if options.noise_scale == "measure" else float(options.noise_scale)
+    with Bar(
+        options, 1, lambda e: f"{e['stage']}, round {e['round']}: gain {e['score']:.6g}, best {e['best']:.6g}"
+    ) as bar:
+        found = fit_field(
+            data, kind=options.kind, width=options.width, depth=options.depth, bandwidth=options.bandwidth, members=options.members,
+            held_out=options.held_out, noise_scale=scale, rounds=options.rounds, seed=options.seed, folder=options.folder, progress=bar,
+        )  # fmt: skip
+    provenance = provenance_of(options.seed, config, source_files=os.fspath(options.map))
+    dataclasses.replace(found, record=found.record | {"provenance": provenance}).save(out)
+    written = [str(out)]
+    if options.grid:
+        own = {str(d): data[d].values for d in data.dims}
+        axes = {
+            n: a if not options.shape else np.linspace(a[0], a[-1], options.shape[i])
+            for i, (n, a) in enumerate(own.items())
+        }
+        grid = found.on(axes)
+        grid.attrs = {k: v for k, v in data.attrs.items() if isinstance(v, str | int | float)} | provenance
+        grid.attrs |= {
+            "field": json.dumps(found.record),
+            "note": "a field trained on counts by bandjax, no measurement",
+        }
+        written.append(str(write_map(options.grid, grid)))
+    if data.ndim > 1:
+        buffer = BytesIO()
+        plot.plot_field(data, found, finer=2).savefig(buffer, dpi=170, format="png")
+        written.append(str(write_atomically(out.with_suffix(".png"), buffer.getvalue())))
+    plain = {k: v for k, v in found.record.items() if k != "history"}
+    if not options.json:
+        bandwidth = ", ".join(f"{b:.3g}" for b in plain["bandwidth"])
+        print(
+            f"{plain['members']} networks of {plain['weights']} weights on {plain['counts']:.4g} counts in {plain['points']} points; "
+            f"bandwidth {bandwidth} rad over half the window\n"
+            f"held-out counts: {plain['held_out']:.4g} nats a count above a flat map; {plain['seconds_per_epoch']:.2g} s an epoch\n"
+            f"Wrote {', '.join(written)}."
+        )
+    return plain | {"files": written}
+
+
+def _within(data: xr.DataArray, energy: tuple[float, float] | None) -> xr.DataArray:
+    """The part of a map between two energies."""
+    if not energy:
+        return data
+    low, high = energy
+    data = data.sel(energy=slice(low, high))
+    if data.sizes["energy"] < 2:
+        raise ValueError(f"Argument `--energy` must hold energies of the map, but none lies in {low:g} to {high:g} eV.")
+    return data
 
 
 def write_reconstruction(path: Path, found: Reconstruction, provenance: dict[str, Any]) -> None:

@@ -196,3 +196,20 @@ def test_data_fraction(tmp_path):
     assert [p["pattern"] for p in points] == ["window", "window", "random"]
     assert points[0]["bound_in_priors"] < points[1]["bound_in_priors"]  # more data, less error
     assert (tmp_path / "data_fraction.png").stat().st_size > 10_000
+
+
+def test_implicit_field(tmp_path):
+    metrics = run("implicit_field", tmp_path)
+    row = metrics["rows"]["cut_20_0"]
+    assert row["regret_field"] > 0 and row["seconds_per_epoch"] > 0  # six rounds of a tiny network: it need not win
+    assert metrics["pooled"]["20"]["draws"] == 1 and {"holes_20", "coarse_20", "volume_20"} <= set(metrics["rows"])
+    assert metrics["rows"]["holes_20"]["regret_baseline"] > 0
+    assert (tmp_path / "cut_20_fourier_0.png").stat().st_size > 10_000
+
+
+def test_siren_standin(tmp_path):
+    metrics = run("siren_standin", tmp_path)
+    found = metrics["retrieval"]["40"]
+    assert 0.1 < found["exact"]["efficiency"] < 3 < found["stand_in"]["efficiency"]  # 40 steps train nothing
+    assert metrics["training"]["history"][-1] < metrics["training"]["history"][0]
+    assert (tmp_path / "standin.png").stat().st_size > 10_000

@@ -2,6 +2,7 @@
 
 from bandjax.plot.bands import plot_bands
 from bandjax.plot.fermi import plot_fermi_surface
+from bandjax.plot.field import plot_field
 from bandjax.plot.fit import plot_curves, plot_fit
 from bandjax.plot.numbers import plot_correlation, plot_parameters
 from bandjax.plot.stack import plot_profile
@@ -12,6 +13,7 @@ __all__ = [
     "plot_correlation",
     "plot_curves",
     "plot_fermi_surface",
+    "plot_field",
     "plot_fit",
     "plot_parameters",
     "plot_profile",

@@ -1,0 +1,211 @@
+"""The implicit field: what it is as a function, that it beats the counts, that it comes back from its file and goes on; refusals."""
+
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+import xarray as xr
+
+from bandjax import fit_field, load_field
+from bandjax.cli import main
+from bandjax.plot import plot_field
+from bandjax.reconstruction import field_training
+from bandjax.reconstruction.field_training import log_likelihood
+
+KX, ENERGY = np.linspace(-0.5, 0.5, 20), np.linspace(-1.0, 0.2, 24)
+UNITS = {"kx": "1/angstrom", "energy": "eV"}
+SMALL = {"width": 16, "depth": 1, "members": 2, "batch": 128, "bandwidth": 2.0, "rounds": 10, "learning_rate": 1e-2}
+
+
+def mean_of(peak=10.0):
+    return 1 + peak * np.exp(-0.5 * ((ENERGY - KX[:, None] ** 2 + 0.5) / 0.15) ** 2)
+
+
+def as_map(values, units=UNITS):
+    coords = {n: (n, a, {"units": units[n]} if n in units else {}) for n, a in (("kx", KX), ("energy", ENERGY))}
+    return xr.DataArray(values, dims=("kx", "energy"), coords=coords, attrs={"energy_reference": "fermi"})
+
+
+COUNTS = np.random.default_rng(0).poisson(mean_of()).astype(float)
+GRID = np.stack(np.meshgrid(KX, ENERGY, indexing="ij"), axis=-1)
+
+
+@pytest.fixture(scope="module")
+def field():
+    return fit_field(as_map(COUNTS), **SMALL)
+
+
+def test_a_field_beats_the_counts_and_a_flat_map(field):
+    found = field.on({"kx": KX, "energy": ENERGY})
+    off = np.sqrt(np.mean((found.values - mean_of()) ** 2))
+    assert off < 0.4 * np.sqrt(np.mean((COUNTS - mean_of()) ** 2))
+    assert field.record["held_out"] > 0.1 and len(field.record["history"]) == 2
+    fresh = np.random.default_rng(1).poisson(mean_of())
+    flat = np.full_like(COUNTS, COUNTS.mean())
+    assert log_likelihood(found.values, fresh) > log_likelihood(flat, fresh) + 100
+    assert found.dims == ("kx", "energy") and found["kx"].attrs["units"] == "1/angstrom"
+
+
+def test_a_field_is_positive_and_its_slopes_are_those_of_its_values(field):
+    points = np.random.default_rng(2).uniform((-0.5, -1.0), (0.5, 0.2), (40, 2))
+    with jax.enable_x64(True):
+        values = field(points)
+        assert values.shape == (40,) and values.dtype == points.dtype and values.min() > 0
+        slopes, h = jax.jit(jax.vmap(jax.grad(field)))(points), 1e-5
+        for axis in range(2):
+            step = h * np.eye(2)[axis]
+            np.testing.assert_allclose(
+                slopes[:, axis], (field(points + step) - field(points - step)) / (2 * h), rtol=1e-5, atol=1e-5
+            )
+    assert abs(slopes).max() > 10
+    far = np.array([[50.0, -80.0]])
+    assert np.isfinite(field(far)).all() and (field(far) > 0).all()
+    np.testing.assert_allclose(field(GRID)[3, 5], field(GRID[3, 5]), rtol=1e-5)
+
+
+def spread_of(found, other):
+    return np.sqrt(np.mean((found - other) ** 2) / np.mean((other - other.mean()) ** 2))
+
+
+def test_scattered_counts_are_as_good_as_a_map(field):
+    """They miss only the spread of a batch over the pixels: another stream of random numbers, the same function within noise."""
+    axes = {"kx": KX, "energy": ENERGY}
+    found = fit_field(COUNTS.ravel(), GRID.reshape(-1, 2), units=UNITS, **SMALL).on(axes).values
+    assert 0 < spread_of(found, field.on(axes).values) < 0.15
+    assert spread_of(found, mean_of()) < 0.3
+
+
+@pytest.mark.slow
+def test_missing_pixels_are_filled():
+    holes = COUNTS.copy()
+    holes[::5, ::3] = np.nan
+    for kind in ("fourier", "siren"):
+        found = fit_field(as_map(holes), kind=kind, **SMALL).on({"kx": KX, "energy": ENERGY}).values
+        missing = np.isnan(holes)
+        assert np.sqrt(np.mean((found - mean_of())[missing] ** 2)) < 0.6 * np.sqrt(mean_of()[missing].mean())
+
+
+def test_exposure_divides_the_counts():
+    """Half of the map seen three times as long: the rate is one smooth function."""
+    exposure = np.where(KX[:, None] > 0, 3.0, 1.0) * np.ones_like(COUNTS)
+    counts = np.random.default_rng(4).poisson(exposure * mean_of()).astype(float)
+    by_name = xr.DataArray(exposure, dims=("kx", "energy")).T
+    found = fit_field(as_map(counts), exposure=by_name, **SMALL).on({"kx": KX, "energy": ENERGY}).values
+    assert np.sqrt(np.mean((found / mean_of() - 1) ** 2)) < 0.25
+    wrong = fit_field(as_map(counts), **SMALL).on({"kx": KX, "energy": ENERGY}).values
+    assert np.mean(wrong[12:] / mean_of()[12:]) > 2
+
+
+def test_a_field_comes_back_from_its_file(field, tmp_path):
+    again = load_field(field.save(tmp_path / "field.npz"))
+    np.testing.assert_array_equal(again(GRID), field(GRID))
+    assert (again.names, again.units, again.record["bandwidth"]) == (
+        field.names,
+        field.units,
+        field.record["bandwidth"],
+    )
+    other = tmp_path / "other.npz"
+    np.savez(other, x=np.zeros(3))
+    with pytest.raises(ValueError, match=r"other.npz must be a field saved by bandjax"):
+        load_field(other)
+    with np.load(tmp_path / "field.npz") as found:
+        arrays = dict(found)
+    arrays["head"] = np.array(json.dumps(json.loads(str(arrays["head"])) | {"format": 99}))
+    np.savez(other, **arrays)
+    with pytest.raises(ValueError, match=r"must be a field of format 1, but is of format 99"):
+        load_field(other)
+    with pytest.raises(FileNotFoundError):
+        load_field(tmp_path / "none.npz")
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_to_the_same_field(field, tmp_path, monkeypatch):
+    monkeypatch.setattr(field_training, "KEPT_EVERY", 0.0)
+
+    def kill(entry):
+        if entry["round"] == 4 and entry["stage"].startswith("network 2"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_field(as_map(COUNTS), folder=tmp_path, progress=kill, **SMALL)
+    rounds = []
+    again = fit_field(as_map(COUNTS), folder=tmp_path, progress=lambda e: rounds.append(e["round"]), **SMALL)
+    assert rounds[0] == 5  # the fourth was written before it was told
+    np.testing.assert_array_equal(again(GRID), field(GRID))
+    with pytest.raises(ValueError, match=r"training of this configuration, but seed = 0 there and 1 here"):
+        fit_field(as_map(COUNTS), folder=tmp_path, seed=1, **SMALL)
+
+
+@pytest.mark.slow
+def test_bandwidth_by_held_out_counts_and_whole_pixels():
+    given = SMALL | {"bandwidth": None, "members": 1, "rounds": 3, "held_out": "pixels"}
+    found = fit_field(as_map(COUNTS), **given)
+    scan = found.record["scan_bandwidth"]
+    assert found.record["bandwidth_first"] == [scan["values"][int(np.argmax(scan["scores"]))]] * 2
+    assert found.record["held_out_gain"] == [max(scan["scores"])]
+
+
+def test_the_figure_of_a_field(field, tmp_path):
+    figure = plot_field(as_map(COUNTS), field, finer=2)
+    figure.savefig(tmp_path / "field.png")
+    titles = [axis.get_title() for axis in figure.axes[:3]]
+    assert titles == ["data", "field", "residual"]
+    left = figure.axes[2].collections[0].get_array()
+    assert abs(np.mean(np.square(left)) - 1) < 0.2  # in units of the noise
+    with pytest.raises(ValueError, match="axes kx, energy of the field"):
+        plot_field(as_map(COUNTS).rename(kx="ky"), field)
+
+
+NEGATIVE, INFINITE = COUNTS.copy(), COUNTS.copy()
+NEGATIVE[2, 3], INFINITE[2, 3] = -1, np.inf
+REFUSED = {
+    "negative counts": (lambda: fit_field(as_map(NEGATIVE)), "counts ≥ 0 or NaN.*1 of its 480.*-1"),
+    "infinite counts": (lambda: fit_field(as_map(INFINITE)), "1 of its 480 .*inf"),
+    "fractions": (lambda: fit_field(as_map(COUNTS / 3)), "whole counts.*`noise_scale`"),
+    "too few counts": (lambda: fit_field(as_map(np.eye(20, 24))), "at least 200 counts in 50 points.*20 in 480"),
+    "all masked": (lambda: fit_field(as_map(COUNTS), mask=np.zeros_like(COUNTS, bool)), "0 in 0"),
+    "no units": (lambda: fit_field(as_map(COUNTS, {"kx": "1/angstrom"})), "`energy` must state its units"),
+    "points without units": (lambda: fit_field(COUNTS.ravel(), GRID.reshape(-1, 2)), "`units` must name the axes"),
+    "points without coordinates": (lambda: fit_field(COUNTS.ravel(), units=UNITS), "`data` must be a DataArray, or.*`coords`"),
+    "coordinates of another length": (lambda: fit_field(COUNTS.ravel(), GRID[0], units=UNITS), r"`coords` must have shape \(480, 2\)"),
+    "coordinates that are NaN": (
+        lambda: fit_field(COUNTS.ravel(), np.full((480, 2), np.nan), units=UNITS), "`coords` must be finite"
+    ),
+    "coordinates of a map": (lambda: fit_field(as_map(COUNTS), GRID), "`coords` must be left out"),
+    "points on a line": (lambda: fit_field(COUNTS[0].repeat(4), np.ones((96, 1)), units={"kx": "1"}), "`kx` must have more than one value"),
+    "exposure of another shape": (lambda: fit_field(as_map(COUNTS), exposure=np.ones(3)), "`exposure` must have shape"),
+    "unknown kind": (lambda: fit_field(as_map(COUNTS), kind="sirens"), "`kind`.*'sirens'.*'siren'"),
+    "bandwidth of zero": (lambda: fit_field(as_map(COUNTS), bandwidth=0.0), "`bandwidth` must be > 0"),
+    "bandwidths of another number": (lambda: fit_field(as_map(COUNTS), bandwidth=(1.0, 2.0, 3.0)), r"`bandwidth` must have shape \(2,\)"),
+    "noise of points": (lambda: fit_field(COUNTS.ravel(), GRID.reshape(-1, 2), units=UNITS, noise_scale="measure"), "`noise_scale`"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusals(case):
+    call, words = REFUSED[case]
+    with pytest.raises(ValueError, match=f"(?s){words}"):
+        call()
+
+
+@pytest.mark.slow
+def test_the_command(tmp_path, capsys):
+    as_map(COUNTS).rename("intensity").to_netcdf(tmp_path / "map.nc", engine="h5netcdf")
+    files = {n: str(tmp_path / n) for n in ("map.nc", "field.npz", "fine.nc")}
+    given = ["--width", "16", "--depth", "1", "--members", "2", "--bandwidth", "2"]
+    grid = ["--grid", files["fine.nc"], "--shape", "40", "50"]
+    assert main(["field", files["map.nc"], "-o", files["field.npz"], *grid, *given, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["held_out"] > 0.1 and len(told["files"]) == 3
+    fine = xr.open_dataset(files["fine.nc"], engine="h5netcdf")
+    assert fine.intensity.shape == (40, 50) and fine.kx.attrs["units"] == "1/angstrom"
+    assert json.loads(fine.intensity.attrs["config"])["shape"] == [40, 50] and "commit" in fine.intensity.attrs
+    found = load_field(files["field.npz"])
+    np.testing.assert_allclose(
+        found.on({n: fine[n].values for n in ("kx", "energy")}).values, fine.intensity, rtol=1e-6
+    )
+    assert (tmp_path / "field.png").stat().st_size > 10_000
+    assert main(["field", files["map.nc"], "-o", files["field.npz"], "--grid", files["fine.nc"], "--shape", "40"]) == 2
+    assert re.search("--shape.*2 numbers.*kx, energy", capsys.readouterr().err)
