@@ -110,7 +110,9 @@ def test_derivatives_of_the_counting_likelihood():
     np.testing.assert_allclose(jnp.vdot(beside, v), slope, rtol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(6, 5), (7, 1), (1, 7), (2, 2)])
+@pytest.mark.parametrize(
+    "shape", [(6, 5), (7, 1), *(pytest.param(s, marks=pytest.mark.slow) for s in ((1, 7), (2, 2)))]
+)
 def test_the_gaussian_prior_is_its_formula(shape):
     """½ Σ p₀ d² + p₁ (δd)² + p₂ (δ²d)² by numpy, edges and cuts too; every second difference has the weight 1."""
     d = np.random.default_rng(1).normal(size=(2, *shape))
@@ -293,6 +295,7 @@ def test_drawn_variances():
     )  # 60 of them, each to 9 %, correlated
 
 
+@pytest.mark.slow
 def test_free_amplitudes_of_the_prior_are_a_joint_gaussian():
     """Step, covariance and the growth of the surfaces' variance against the dense matrix of surfaces and amplitudes together."""
     term, prior, d, fisher, stiff = quadratic_problem()
@@ -316,6 +319,7 @@ def test_free_amplitudes_of_the_prior_are_a_joint_gaussian():
     )  # costs nothing: undetermined
 
 
+@pytest.mark.slow
 def test_the_scale_of_the_prior_comes_from_the_map():
     """A prior whose scale is 20 % off: its amplitude comes back within its error, and the errors of the surface hold."""
     shape = np.cos(2 * K)[:, None] + 0.5 * np.sin(3 * K)
