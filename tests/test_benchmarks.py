@@ -18,7 +18,19 @@ def few_repeats(monkeypatch):
     monkeypatch.setattr(timing, "LEAST", 2)
 
 
-HEAVY = {"layered", "surface", "fit", "image", "memory", "chebyshev", "stack_fit", "surrogate", "reconstruction"}
+HEAVY = {
+    "gradient",
+    "jacobian",
+    "layered",
+    "surface",
+    "fit",
+    "image",
+    "memory",
+    "chebyshev",
+    "stack_fit",
+    "surrogate",
+    "reconstruction",
+}
 
 
 @pytest.mark.parametrize("case", [pytest.param(c, marks=[pytest.mark.slow] if c in HEAVY else []) for c in CASES])
