@@ -12,6 +12,7 @@ with C F C alone those of surfaces drawn from the prior 52 % (two axes; in the l
 below its median: there (holes, dark regions) the prior is all there is, and nothing shows how rough the surface is.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -115,9 +116,8 @@ def _draws(
     inverse = multilevel.inverse(block + multilevel.as_blocks(fields.prior_diagonal(weight, d.shape)))
     by_noise, by_prior = _parts(found, prior, d, normal)
     x = by_noise + by_prior
-    mapped = jax.vmap(
-        lambda v: v - fields.block_product(inverse, fields.block_product(block, v) + fields.prior_product(weight, v))
-    )
+    product = fields.hessian_product(found._replace(hessian=block), prior, d)
+    mapped = jax.vmap(lambda v: v - fields.block_product(inverse, product(v)))
     return tuple(jnp.sum(part**2, axis=0) for part in (mapped(x), by_noise, by_prior)), multilevel.diagonal(inverse)
 
 
@@ -133,17 +133,11 @@ def _parts(
     block = block + 1e-9 * multilevel.as_blocks(multilevel.diagonal(block) + sum(own))
     root = jnp.moveaxis(jnp.linalg.cholesky(jnp.moveaxis(block, (0, 1), (-2, -1))), (-2, -1), (0, 1))
     _, transposed = jax.vjp(fields.differences, d)
-    precondition = multilevel.preconditioner(block, own)
-
-    def product(v: jax.Array) -> jax.Array:
-        return fields.block_product(block, v) + fields.prior_product(weight, v)
-
-    def solve(right: jax.Array) -> jax.Array:
-        return fields.conjugate_gradients(product, right, precondition, DRAW_TOLERANCE, fields.CG_STEPS)
+    solved = _solver(found._replace(hessian=block), prior, d, DRAW_TOLERANCE, fields.CG_STEPS)
 
     def draw(own: jax.Array, *others: jax.Array) -> tuple[jax.Array, jax.Array]:
         between = transposed(tuple(jnp.sqrt(w) * z for w, z in zip(weight, others, strict=True)))[0]
-        return solve(fields.block_product(root, own)), solve(between)
+        return solved(fields.block_product(root, own)), solved(between)
 
     return jax.vmap(draw)(*normal)
 
@@ -175,11 +169,14 @@ def _smoothed_away(found: fields.Local, prior: fields.Smoothness, d: jax.Array) 
 
 def solve(found: fields.Local, prior: fields.Smoothness, d: jax.Array, right: jax.Array) -> jax.Array:
     """C `right`, the prior's weights being those at d."""
-    weight = fields.weights(prior, d)
-    block = fields.positive(found.hessian)
-    precondition = multilevel.preconditioner(block, fields.prior_diagonals(weight, d.shape))
+    plain = found._replace(hessian=fields.positive(found.hessian))
+    return _solver(plain, prior, d, CG_TOLERANCE, CG_STEPS)(right)
 
-    def product(v: jax.Array) -> jax.Array:
-        return fields.block_product(block, v) + fields.prior_product(weight, v)
 
-    return fields.conjugate_gradients(product, right, precondition, CG_TOLERANCE, CG_STEPS)
+def _solver(
+    found: fields.Local, prior: fields.Smoothness, d: jax.Array, tolerance: float, steps: int
+) -> Callable[[jax.Array], jax.Array]:
+    """right → H⁻¹ right, for positive local matrices."""
+    product = fields.hessian_product(found, prior, d)
+    precondition = multilevel.preconditioner(found.hessian, fields.prior_diagonals(fields.weights(prior, d), d.shape))
+    return lambda right: fields.conjugate_gradients(product, right, precondition, tolerance, steps)

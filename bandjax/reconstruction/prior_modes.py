@@ -71,10 +71,8 @@ def step(found: fields.Local, prior: fields.Smoothness, d: jax.Array, modes: jax
 def _terms(found: fields.Local, prior: fields.Smoothness, d: jax.Array, modes: jax.Array) -> tuple[jax.Array, ...]:
     weight = fields.weights(prior, d)
     pulled = jax.vmap(lambda m: fields.prior_product(weight, m))(modes)
-    behind = jax.lax.map(
-        lambda m: solve(found, prior, d, fields.block_product(fields.positive(found.hessian), m)), modes
-    )  # C F M
-    stiff, left = (jnp.einsum("icxy,jcxy->ij", pulled, other) for other in (modes, behind))
     seen = jax.vmap(lambda m: fields.block_product(fields.positive(found.hessian), m))(modes)
+    behind = jax.lax.map(lambda right: solve(found, prior, d, right), seen)  # C F M
+    stiff, left = (jnp.einsum("icxy,jcxy->ij", pulled, other) for other in (modes, behind))
     whole = stiff + jnp.einsum("icxy,jcxy->ij", modes, seen)
     return modes - behind, whole, 0.5 * (left + left.T), jnp.einsum("icxy,cxy->i", pulled, d)
