@@ -43,6 +43,18 @@ def arguments(doc: str, presets: dict[str, Any], **options: str) -> argparse.Nam
     return parser.parse_args()
 
 
+def run_and_save(doc: str, presets: dict[str, Any], run: Callable[..., dict]) -> None:
+    """Run `run(config, out, save)`, which may save what it has on the way, and keep what it returns in result.json."""
+    args = arguments(doc, presets)
+    started = time.perf_counter()
+    chosen = presets[args.preset]
+
+    def save(metrics: dict) -> None:
+        write_json(args.out / "result.json", chosen, metrics, started)
+
+    save(run(chosen, args.out, save))
+
+
 def argument_parser(doc: str, presets: dict[str, Any]) -> argparse.ArgumentParser:
     """With --preset and --out, the same for every experiment."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)

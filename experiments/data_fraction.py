@@ -10,7 +10,6 @@ Errors are root mean squares over the draws that reached the optimum, in units o
 """
 
 import dataclasses
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from matplotlib.figure import Figure
 jax.config.update("jax_enable_x64", True)
 
 from experiments import retrieve_two_orbital as two  # noqa: E402
-from experiments.common import arguments, write_json  # noqa: E402
+from experiments.common import run_and_save  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,8 +116,4 @@ def run(config: Config, out: Path, keep: Callable[[dict], None] = lambda metrics
 
 
 if __name__ == "__main__":
-    args = arguments(__doc__, PRESETS)
-    started = time.perf_counter()
-    chosen = PRESETS[args.preset]
-    save = lambda metrics: write_json(args.out / "result.json", chosen, metrics, started)  # noqa: E731
-    save(run(chosen, args.out, save))
+    run_and_save(__doc__, PRESETS, run)

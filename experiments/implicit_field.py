@@ -32,7 +32,7 @@ from scipy.special import voigt_profile  # noqa: E402
 import bandjax as bj  # noqa: E402
 from bandjax import plot  # noqa: E402
 from bandjax.inference.likelihood import noise_scale  # noqa: E402
-from experiments.common import arguments, kept_rows, shared_folder, write_json  # noqa: E402
+from experiments.common import kept_rows, run_and_save, shared_folder  # noqa: E402
 
 JUDGE = 0.2  # part of the counts, and of the given counts, that judges
 WIDTHS = (0.0, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6)  # pixels
@@ -370,8 +370,4 @@ def pooled(config: Config, rows: dict[str, dict]) -> dict[str, dict[str, float]]
 
 
 if __name__ == "__main__":
-    args = arguments(__doc__, PRESETS)
-    started = time.perf_counter()
-    chosen = PRESETS[args.preset]
-    save = lambda metrics: write_json(args.out / "result.json", chosen, metrics, started)  # noqa: E731
-    save(run(chosen, args.out, save))
+    run_and_save(__doc__, PRESETS, run)

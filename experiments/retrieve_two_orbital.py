@@ -34,7 +34,7 @@ from bandjax.inference.uncertainty import residual_tests  # noqa: E402
 from bandjax.photoemission.pixels import central_kz, laboratory_model  # noqa: E402
 from bandjax.spectrum.fermi_surface import filled_areas, plane_energies, plane_vectors  # noqa: E402
 from bandjax.units import FWHM_PER_SIGMA  # noqa: E402
-from experiments.common import arguments, score, write_json  # noqa: E402
+from experiments.common import run_and_save, score  # noqa: E402
 from experiments.peak_fits import METHODS, Known, fit_model, fit_peaks, require_lmfit  # noqa: E402
 
 A = 3.9  # Å
@@ -492,8 +492,4 @@ def run(config: Config, out: Path, keep: Callable[[dict], None] = lambda metrics
 
 
 if __name__ == "__main__":
-    args = arguments(__doc__, PRESETS)
-    started = time.perf_counter()
-    chosen = PRESETS[args.preset]
-    save = lambda metrics: write_json(args.out / "result.json", chosen, metrics, started)  # noqa: E731
-    save(run(chosen, args.out, save))
+    run_and_save(__doc__, PRESETS, run)

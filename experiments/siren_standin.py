@@ -33,7 +33,7 @@ from matplotlib.figure import Figure  # noqa: E402
 import bandjax as bj  # noqa: E402
 from bandjax.inference.least_squares import minimise  # noqa: E402
 from bandjax.reconstruction.field_network import Weights, log_rate, make_weights  # noqa: E402
-from experiments.common import arguments, score, write_json  # noqa: E402
+from experiments.common import run_and_save, score  # noqa: E402
 
 A = 3.9  # Å
 BOLTZMANN = 8.617333e-5  # eV/K
@@ -384,8 +384,4 @@ def run(config: Config, out: Path, keep: Callable[[dict], None] = lambda metrics
 
 
 if __name__ == "__main__":
-    args = arguments(__doc__, PRESETS)
-    started = time.perf_counter()
-    chosen = PRESETS[args.preset]
-    save = lambda metrics: write_json(args.out / "result.json", chosen, metrics, started)  # noqa: E731
-    save(run(chosen, args.out, save))
+    run_and_save(__doc__, PRESETS, run)
