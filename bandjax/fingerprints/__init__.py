@@ -4,6 +4,7 @@ from bandjax.fingerprints.collection import Neighbours, joined, make_collection,
 from bandjax.fingerprints.density import density, fingerprint
 from bandjax.fingerprints.distances import METRICS, embedded, fingerprint_distance
 from bandjax.fingerprints.kernels import KERNELS, PUBLISHED_CUT, kernel_value
+from bandjax.fingerprints.labels import Labels, ModelLabels, model_labels, path_labels, transparent_conductor
 from bandjax.fingerprints.levels import BandEdges, Levels, array_levels, band_edges, half_grid, model_levels
 from bandjax.fingerprints.sources import ase_levels, file_levels
 from bandjax.fingerprints.structures import fingerprint_structures, grid_of, structure_names, table_for
@@ -14,4 +15,5 @@ __all__ = [
     "band_edges", "density", "embedded", "file_levels", "fingerprint", "fingerprint_distance", "fingerprint_structures", "grid_of", "half_grid", "joined",
     "kernel_value", "make_collection", "model_levels", "nearest_neighbours", "principal_map", "relative_energies", "structure_names", "table_for",
     "window_energies",
+    "Labels", "ModelLabels", "model_labels", "path_labels", "transparent_conductor",
 ]  # fmt: skip
