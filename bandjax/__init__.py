@@ -8,6 +8,18 @@ see docs/ for one page a job.
 from typing import TYPE_CHECKING
 
 from bandjax.config import fit
+from bandjax.fingerprints import (
+    array_levels,
+    ase_levels,
+    band_edges,
+    file_levels,
+    fingerprint,
+    fingerprint_distance,
+    fingerprint_structures,
+    make_collection,
+    model_levels,
+    nearest_neighbours,
+)
 from bandjax.hamiltonian import Model, tight_binding
 from bandjax.inference import (
     FitResult,
@@ -34,7 +46,7 @@ from bandjax.inference import (
     valence_offset,
     well_numbers,
 )
-from bandjax.io import read
+from bandjax.io import read, read_collection, write_collection
 from bandjax.materials import Table, list_parameters, load_parameters, load_table
 from bandjax.photoemission import Instrument, arpes_image, plan_image
 from bandjax.reconstruction import (
@@ -146,8 +158,11 @@ __all__ = [
     "adapt",
     "alloy",
     "arpes_image",
+    "array_levels",
     "as_momentum_cut",
+    "ase_levels",
     "band_distance",
+    "band_edges",
     "band_extrema",
     "bands",
     "brightness_parameters",
@@ -169,7 +184,11 @@ __all__ = [
     "expand_bands",
     "exponential_potential",
     "expose_crystals",
+    "file_levels",
     "find_sites",
+    "fingerprint",
+    "fingerprint_distance",
+    "fingerprint_structures",
     "fit",
     "fit_field",
     "from_cubic",
@@ -192,11 +211,15 @@ __all__ = [
     "load_reverse",
     "load_surrogate",
     "load_table",
+    "make_collection",
+    "model_levels",
+    "nearest_neighbours",
     "part_of_map",
     "periodic_layers",
     "plan_image",
     "profile_band",
     "read",
+    "read_collection",
     "read_layers",
     "read_result",
     "reconstruct_bands",
@@ -222,6 +245,7 @@ __all__ = [
     "valence_offset",
     "velocities",
     "well_numbers",
+    "write_collection",
     "write_result",
     "zincblende",
     "zincblende_family",
