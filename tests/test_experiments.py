@@ -213,3 +213,19 @@ def test_siren_standin(tmp_path):
     assert 0.1 < found["exact"]["efficiency"] < 3 < found["stand_in"]["efficiency"]  # 40 steps train nothing
     assert metrics["training"]["history"][-1] < metrics["training"]["history"][0]
     assert (tmp_path / "standin.png").stat().st_size > 10_000
+
+
+def test_similarity_nanotubes(tmp_path):
+    pytest.importorskip("sklearn", reason="nearest neighbours need scikit-learn: pip install bandjax[fingerprints]")
+    metrics = run("similarity_nanotubes", tmp_path)  # a few narrow tubes
+    assert metrics["chosen"]["family"] > 2 * metrics["chance"]["family"] and metrics["chosen"]["kind"] > 0.8
+    assert (
+        metrics["chosen"]["family"] > metrics["published"]["family"]
+        and metrics["held_out"]["family"][0] > metrics["chance"]["family"]
+    )
+    assert (
+        metrics["chosen"]["sorted_by_gap"]["mean_rank_correlation"]
+        > metrics["published"]["sorted_by_gap"]["mean_rank_correlation"]
+    )
+    for name in ("neighbours", "windows", "densities"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bandjax.fingerprints import Levels, density
 from bandjax.hamiltonian import bloch_hamiltonian, tight_binding
 from bandjax.hamiltonian.helical import helical_hamiltonian, radial_hoppings
 from bandjax.materials import load_parameters
@@ -177,6 +178,15 @@ def test_half_the_zone_has_the_moments_of_the_whole(indices, table):
     whole = helical_bands(built, table, k, jnp.tile(jnp.arange(built.hexagons), 24)) - 0.2
     expected = [2, 0, 2 * float(jnp.sum(radial_hoppings(built, table) ** 2)), 2 * float(jnp.mean(whole**4))]
     np.testing.assert_allclose(power, expected, atol=1e-10)
+
+
+def test_density_of_states_of_a_metal(table):
+    """Two bands of two valleys and two spins through E_F: 8/(3π a γ0) per eV and Å, J. W. Mintmire, C. T. White, Phys. Rev. Lett. 81,
+    2506 (1998); curvature takes a part of (a/d)² off it."""
+    built = tube(30, 30)
+    levels = tube_levels(built, table, mesh_size(built, table, 0.05))
+    per_cell = density(Levels(levels.energy, levels.weight, 2.0, 2), jnp.zeros(1), smearing=0.05, cut=np.inf)[0]
+    assert per_cell * built.fold / built.step == pytest.approx(8 / (3 * np.pi * BOND * GAMMA0), rel=5e-3)
 
 
 def test_levels_lie_as_dense_as_asked(table):
