@@ -6,7 +6,8 @@ Claim: of all (n, m) with diameters of 0.6 to 2 nm, the nearest by the fingerpri
 Bands: radial p orbitals with curvature (`bandjax/hamiltonian/helical.py`). The chosen settings rest on two arguments. The window ends
 below the saddle point of graphene at |V_ppπ|, where every tube, of any family, has its highest peak. And states are counted per Å
 along the tube: a subband's edge is then the same peak in every tube, so that the area between two densities ("manhattan") counts the
-edges without a partner. A scan over windows, smearings, metrics and normalisations stands beside it (`scan`), and so does what a choice
+edges without a partner. Tubes of one family share about every other edge, see densities.png: 2n + m is three times the number of lines of
+allowed wave vectors from Γ to K. These settings were written down after a first look at such scores. Hence a scan over windows, smearings, metrics and normalisations stands beside them (`scan`), and so does what a choice
 by score is worth (`held_out`): the best settings among half of the tubes alone, scored on the other half, over many halves.
 """
 
@@ -249,7 +250,7 @@ def plot_neighbours(pairs, edges, diameter, family, kind, nearest) -> Figure:
     sheet.set(aspect="equal", xlabel="zigzag direction (a)", ylabel="armchair direction (a)", title="chiral vectors")
     sheet.plot([], [], color="0.45", label="nearest: same family 2n + m")
     sheet.plot([], [], color="tab:red", label="nearest: another family")
-    sheet.legend(fontsize=7, loc="upper left", frameon=False)
+    sheet.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False)
     for order, marker in ((0, "o"), (1, "^")):
         at = np.isfinite(edges[:, order]) & np.isfinite(edges[nearest, order])
         _join(kataura, np.stack([diameter / 10, edges[:, order]], axis=1), nearest, joined, at)
@@ -295,7 +296,7 @@ def plot_scan(scores: dict[Setting, list[float]], config: Config, metrics: dict)
                     )
         for value, text in ((metrics["chance"][name], "chance"), (metrics["baselines"]["gap"][name], "gap alone")):
             axis.axhline(100 * value, color="0.6", linewidth=0.8)
-            axis.annotate(text, (config.reaches[-1], 100 * value + 1), ha="right", fontsize=7, color="0.4")
+            axis.annotate(text, (config.reaches[0], 100 * value + 1), fontsize=7, color="0.4")
         axis.axvline(saddle, color="0.8", linewidth=4, zorder=0)
         axis.set(xlabel="window: E_F ± (eV)", ylim=(0, 100))
     axes = figure.axes
