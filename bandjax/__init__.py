@@ -19,6 +19,8 @@ from bandjax.fingerprints import (
     make_collection,
     model_levels,
     nearest_neighbours,
+    operator_fingerprint,
+    operator_spectra,
 )
 from bandjax.hamiltonian import Model, tight_binding
 from bandjax.inference import (
@@ -214,6 +216,8 @@ __all__ = [
     "make_collection",
     "model_levels",
     "nearest_neighbours",
+    "operator_fingerprint",
+    "operator_spectra",
     "part_of_map",
     "periodic_layers",
     "plan_image",

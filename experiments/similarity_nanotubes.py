@@ -6,9 +6,12 @@ Claim: of all (n, m) with diameters of 0.6 to 2 nm, the nearest by the fingerpri
 Bands: radial p orbitals with curvature (`bandjax/hamiltonian/helical.py`). The chosen settings rest on two arguments. The window ends
 below the saddle point of graphene at |V_ppπ|, where every tube, of any family, has its highest peak. And states are counted per Å
 along the tube: a subband's edge is then the same peak in every tube, so that the area between two densities ("manhattan") counts the
-edges without a partner. Tubes of one family share about every other edge, see densities.png: 2n + m is three times the number of lines of
-allowed wave vectors from Γ to K. These settings were written down after a first look at such scores. Hence a scan over windows, smearings, metrics and normalisations stands beside them (`scan`), and so does what a choice
-by score is worth (`held_out`): the best settings among half of the tubes alone, scored on the other half, over many halves.
+edges without a partner. Tubes of one family share about every other edge, see densities.png: 2n + m is three times the number of lines
+of allowed wave vectors from Γ to K.
+
+These settings were written down after a first look at such scores. Hence a scan over windows, smearings, metrics and normalisations
+stands beside them (`scan`), and so does what a choice by score is worth (`held_out`): the best settings among half of the tubes alone,
+scored on the other half, over many halves.
 """
 
 import dataclasses

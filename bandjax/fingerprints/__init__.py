@@ -5,13 +5,14 @@ from bandjax.fingerprints.density import density, fingerprint
 from bandjax.fingerprints.distances import METRICS, embedded, fingerprint_distance
 from bandjax.fingerprints.kernels import KERNELS, PUBLISHED_CUT, kernel_value
 from bandjax.fingerprints.levels import BandEdges, Levels, array_levels, band_edges, half_grid, model_levels
+from bandjax.fingerprints.operators import OPERATORS, operator_fingerprint, operator_spectra
 from bandjax.fingerprints.sources import ase_levels, file_levels
 from bandjax.fingerprints.structures import fingerprint_structures, grid_of, structure_names, table_for
 from bandjax.fingerprints.windows import WINDOWS, Window, as_window, relative_energies, window_energies
 
 __all__ = [
-    "KERNELS", "METRICS", "PUBLISHED_CUT", "WINDOWS", "BandEdges", "Levels", "Neighbours", "Window", "array_levels", "as_window", "ase_levels",
-    "band_edges", "density", "embedded", "file_levels", "fingerprint", "fingerprint_distance", "fingerprint_structures", "grid_of", "half_grid", "joined",
-    "kernel_value", "make_collection", "model_levels", "nearest_neighbours", "principal_map", "relative_energies", "structure_names", "table_for",
-    "window_energies",
+    "KERNELS", "METRICS", "OPERATORS", "PUBLISHED_CUT", "WINDOWS", "BandEdges", "Levels", "Neighbours", "Window", "array_levels", "as_window",
+    "ase_levels", "band_edges", "density", "embedded", "file_levels", "fingerprint", "fingerprint_distance", "fingerprint_structures", "grid_of",
+    "half_grid", "joined", "kernel_value", "make_collection", "model_levels", "nearest_neighbours", "operator_fingerprint", "operator_spectra",
+    "principal_map", "relative_energies", "structure_names", "table_for", "window_energies",
 ]  # fmt: skip

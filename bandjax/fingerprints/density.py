@@ -8,6 +8,7 @@ Source: A. Zadoks, A. Marrazzo, N. Marzari, npj Comput. Mater. (2024) (after).
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -75,15 +76,20 @@ def density(
     cut: float = PUBLISHED_CUT,
 ) -> jax.Array:  # fmt: skip
     """D(E) of the module's head at given energies (energy,) on the levels' scale: states per eV and cell."""
-    energy = jnp.asarray(energy)
     weight = levels.weight * levels.degeneracy  # Σ_s: a level that holds two electrons stands for both spins
+    return _density(levels.energy, weight, jnp.asarray(energy), float(smearing), kernel, float(cut))
 
+
+@partial(jax.jit, static_argnums=(3, 4, 5))
+def _density(
+    levels: jax.Array, weight: jax.Array, energy: jax.Array, smearing: float, kernel: str, cut: float
+) -> jax.Array:
     def add(total: jax.Array, item: tuple) -> tuple[jax.Array, None]:
         eps, w = item
         f = kernel_value((eps[:, None] - energy[None, :]) / smearing, kernel, cut)
         return total + w * f.sum(axis=0), None
 
-    total, _ = jax.lax.scan(add, jnp.zeros(energy.shape, levels.energy.dtype), (levels.energy, weight))
+    total, _ = jax.lax.scan(add, jnp.zeros(energy.shape, levels.dtype), (levels, weight))
     return total / smearing
 
 

@@ -77,15 +77,24 @@ def model_levels(
     Raises:
         ValueError: a grid that is not three numbers > 0.
     """
-    if len(tuple(grid)) != 3:
-        raise ValueError(f"Argument `grid` must be three numbers, but is {tuple(grid)}.")
-    checks.positive("grid", np.asarray(grid))
-    sizes = [int(n) if periodic else 1 for n, periodic in zip(grid, model.topology.periodic, strict=True)]
-    fractional, weight = half_grid(tuple(sizes))
+    fractional, weight = half_grid(periodic_grid(model, grid))
     energy = bands(model, jnp.asarray(fractional, model.dtype) @ model.reciprocal, budget=budget)
     if electrons is None:
         electrons = electrons_of(model)
     return Levels(energy, jnp.asarray(weight, model.dtype), electrons, 1 if model.topology.spin_orbit else 2)
+
+
+def periodic_grid(model: Model, grid: Sequence[int]) -> tuple[int, int, int]:
+    """Numbers of wave vectors, one where the model has no period.
+
+    Raises:
+        ValueError: not three whole numbers > 0.
+    """
+    numbers = np.asarray(grid)
+    if numbers.shape != (3,) or numbers.dtype.kind not in "iu" or (numbers < 1).any():
+        raise ValueError(f"Argument `grid` must be three whole numbers > 0, but is {grid!r}.")
+    sizes = np.where(model.topology.periodic, numbers, 1)
+    return int(sizes[0]), int(sizes[1]), int(sizes[2])
 
 
 def half_grid(sizes: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:

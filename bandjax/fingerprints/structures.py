@@ -18,7 +18,7 @@ from bandjax.fingerprints.windows import Window, as_window, window_energies
 from bandjax.hamiltonian import Model, tight_binding
 from bandjax.materials import Table, list_parameters, load_parameters
 from bandjax.spectrum.bands import bytes_of_h
-from bandjax.structure import find_bonds, site_fractions, site_labels
+from bandjax.structure import find_bonds, find_mixed_bonds, site_fractions, site_labels
 
 SPACING = 0.15
 """Of wave vectors along each reciprocal vector, 1/Å: 8 points along those of silicon's primitive cell, with which its levels
@@ -204,10 +204,12 @@ def grid_of(atoms: ase.Atoms, spacing: float) -> tuple[int, int, int]:
 
 def _topology_key(atoms: ase.Atoms, table: Table) -> Any:
     """What makes two structures run the same program."""
+    labels, periodic = tuple(site_labels(atoms)), tuple(map(bool, atoms.pbc))
     if site_fractions(atoms) is not None:
-        return ("mixed", tuple(site_labels(atoms)), tuple(map(bool, atoms.pbc)), atoms.cell.round(1).tobytes())
+        found = find_mixed_bonds(atoms, table.spec)[0]
+        return "mixed", labels, periodic, tuple(np.asarray(x).tobytes() for x in found)
     bonds = tuple((str(b[0]), *(np.asarray(x).tobytes() for x in b[1:])) for b in find_bonds(atoms, table.spec))
-    return tuple(site_labels(atoms)), tuple(map(bool, atoms.pbc)), bonds
+    return labels, periodic, bonds
 
 
 def _program(first: ase.Atoms, table: Table, settings: _Settings) -> Callable[[list[ase.Atoms]], tuple]:
