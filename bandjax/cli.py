@@ -298,7 +298,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="X",
         help="where the kernel ends, in smearings (default: √8; inf: nowhere)",
     )
-    one.add_argument("--per", choices=("cell", "atom"), default="cell", help="what states count in (default: cell)")
+    one.add_argument(
+        "--per", choices=("cell", "atom", "length"), default="cell", help="what states count in (default: cell)"
+    )
     one.add_argument(
         "--spacing", type=float, default=0.15, metavar="K", help="of wave vectors, at most, 1/Å (default: 0.15)"
     )
@@ -317,7 +319,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--count", type=int, default=5, metavar="N", help="neighbours (default: 5)")
     one.add_argument(
         "--metric",
-        choices=("euclidean", "cosine", "wasserstein", "mmd"),
+        choices=("euclidean", "cosine", "manhattan", "wasserstein", "mmd"),
         default="euclidean",
         help="default: euclidean",
     )

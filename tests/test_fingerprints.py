@@ -188,6 +188,9 @@ def test_distances_by_hand():
     step = at[1] - at[0]
     a, b = (np.exp(-((at - m) ** 2) / 0.02) for m in (0.0, 0.4))
     assert bj.fingerprint_distance(a, b) == pytest.approx(np.sqrt(((a - b) ** 2).sum()))
+    assert bj.fingerprint_distance(a, b, "manhattan", step=step) == pytest.approx(
+        2 * 0.1 * sqrt(2 * np.pi) * erf(sqrt(2)), rel=5e-4
+    )
     assert bj.fingerprint_distance(a, b, "cosine") == pytest.approx(
         1 - exp(-(0.4**2) / 0.04), abs=1e-9
     )  # overlap of Gaussians

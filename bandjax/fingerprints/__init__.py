@@ -6,6 +6,7 @@ from bandjax.fingerprints.distances import METRICS, embedded, fingerprint_distan
 from bandjax.fingerprints.kernels import KERNELS, PUBLISHED_CUT, kernel_value
 from bandjax.fingerprints.labels import Labels, ModelLabels, model_labels, path_labels, transparent_conductor
 from bandjax.fingerprints.levels import BandEdges, Levels, array_levels, band_edges, half_grid, model_levels
+from bandjax.fingerprints.matching import Match, match_fingerprint
 from bandjax.fingerprints.operators import OPERATORS, operator_fingerprint, operator_spectra
 from bandjax.fingerprints.screening import (
     DUMMY,
@@ -25,9 +26,10 @@ from bandjax.fingerprints.zoo_features import STRUCTURE_FEATURES, ZooFeatures, z
 
 __all__ = [
     "DUMMY", "KERNELS", "METRICS", "OPERATORS", "PUBLISHED_CUT", "STRUCTURE_FEATURES", "WINDOWS", "BandEdges", "Crystals", "Labels", "Levels",
-    "ModelLabels", "Neighbours", "Protocol", "Screening", "Window", "ZooFeatures", "array_levels", "as_window", "ase_levels", "band_edges", "density",
-    "draw_zoo", "embedded", "file_levels", "fingerprint", "fingerprint_distance", "fingerprint_structures", "grid_of", "half_grid", "joined",
-    "kernel_value", "make_collection", "model_labels", "model_levels", "nearest_neighbours", "operator_fingerprint", "operator_spectra",
-    "path_labels", "precision_recall", "principal_map", "relative_energies", "screen", "screening_sweep", "structure_names", "table_for",
-    "training_sizes", "training_split", "transparent_conductor", "window_energies", "zoo_atoms", "zoo_features", "zoo_model", "zoo_parts",
+    "Match", "ModelLabels", "Neighbours", "Protocol", "Screening", "Window", "ZooFeatures", "array_levels", "as_window", "ase_levels", "band_edges",
+    "density", "draw_zoo", "embedded", "file_levels", "fingerprint", "fingerprint_distance", "fingerprint_structures", "grid_of", "half_grid",
+    "joined", "kernel_value", "make_collection", "match_fingerprint", "model_labels", "model_levels", "nearest_neighbours", "operator_fingerprint",
+    "operator_spectra", "path_labels", "precision_recall", "principal_map", "relative_energies", "screen", "screening_sweep", "structure_names",
+    "table_for", "training_sizes", "training_split", "transparent_conductor", "window_energies", "zoo_atoms", "zoo_features", "zoo_model",
+    "zoo_parts",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from bandjax.fingerprints.kernels import PUBLISHED_CUT
 from bandjax.fingerprints.windows import Window, as_window, piece_steps, relative_energies
 
 SETTINGS = ("window", "smearing", "kernel", "cut", "per")
-PER = ("cell", "atom")
+PER = ("cell", "atom", "length")
 
 
 class Neighbours(NamedTuple):
@@ -45,7 +45,7 @@ def make_collection(
         features: Shape (structure, energy), states per eV and `per`.
         names: One a structure.
         window, smearing, kernel, cut: As `fingerprint` was given them.
-        per: "cell" or "atom": what the states are counted in.
+        per: "cell", "atom" or (of wires and tubes) "length" in Å: what the states are counted in.
         labels: Further variables (structure,) by name.
 
     Raises:
@@ -59,7 +59,7 @@ def make_collection(
     checks.one_of("per", per, PER)
     dataset = xr.Dataset(
         {
-            "fingerprint": (("structure", "energy"), features, {"units": f"1/eV/{per}", "long_name": "density of states"}),
+            "fingerprint": (("structure", "energy"), features, {"units": f"1/eV/{'angstrom' if per == 'length' else per}", "long_name": "density of states"}),
             "step": ("energy", piece_steps(pieces, smearing), {"units": "eV", "long_name": "weight of each point in an integral"}),
             "relative_energy": ("energy", energy, {"units": "eV", "long_name": "energy beside each piece's reference"}),
         },

@@ -59,7 +59,8 @@ def fingerprint_structures(
             "GaAs InAs" names the materials of an alloy whose symbols do not tell them.
         table: Name of a table that holds every structure's species, or a table.
         window, smearing, kernel, cut, coarse: See `fingerprint`.
-        per: Count states in the "cell", as published, or an "atom", so that cells of different sizes compare.
+        per: Count states in the "cell", as published, or an "atom", so that cells of different sizes compare, or, of structures
+            that are periodic in one direction, an Å along it ("length"): then every band edge is a peak of one height for one mass.
         spacing: Largest distance of wave vectors along each reciprocal vector, 1/Å, > 0.
         grid: Numbers of wave vectors instead, for all structures alike.
         spin_orbit: Whether to include it.
@@ -82,6 +83,9 @@ def fingerprint_structures(
     names = structure_names(structures) if names is None else [str(n) for n in names]
     if len(names) != len(structures):
         raise ValueError(f"Argument `names` must hold {len(structures)} names, but holds {len(names)}.")
+    lengths = np.array(
+        [_length(atoms, name) for atoms, name in zip(structures, names, strict=True)] if per == "length" else []
+    )
     groups: dict[Any, list[int]] = {}
     tables: dict[tuple[str, ...], Table] = {}
     for index, atoms in enumerate(structures):
@@ -119,8 +123,8 @@ def fingerprint_structures(
             if progress is not None:
                 progress(done, len(structures))
     sizes = np.array([len(atoms) for atoms in structures])
-    if per == "atom":
-        features = features / sizes[:, None]
+    if per != "cell":
+        features = features / (sizes if per == "atom" else lengths)[:, None]
     collection = make_collection(
         features, names, window=pieces, smearing=smearing, kernel=kernel, cut=cut, per=per,
         labels={
@@ -133,6 +137,15 @@ def fingerprint_structures(
     return collection.assign_attrs(
         table=table if isinstance(table, str) else table.spec.name, spin_orbit=int(spin_orbit)
     )
+
+
+def _length(atoms: ase.Atoms, name: str) -> float:
+    """Period in Å of a structure that is periodic in one direction."""
+    if atoms.pbc.sum() != 1:
+        raise ValueError(
+            f"Structure {name}: it must be periodic in one direction for `per='length'`, but is so in {atoms.pbc.sum()}."
+        )
+    return float(atoms.cell.lengths()[atoms.pbc][0])
 
 
 CHUNK = 256
