@@ -193,13 +193,13 @@ def test_a_forest_finds_what_a_dummy_does_not():
     score = {
         name: np.mean([r["balanced_accuracy"] for r in rows if r["features"] == name]) for name in ("clear", DUMMY)
     }
-    assert score["clear"] > 0.9 and abs(score[DUMMY] - 0.5) < 0.2
+    assert score["clear"] > 0.8 and abs(score[DUMMY] - 0.5) < 0.2
     assert rows[0]["chosen"]["min_samples_leaf"] in (1, 2) and rows[1]["chosen"] == {}
-    done = [(r["features"], r["size"], r["repeat"]) for r in rows[:-1]]
+    done = [(r["features"], r["size"], r["repeat"]) for r in rows if r is not rows[-2]]
     (rest,) = screening_sweep(
         {"clear": CLEAR, DUMMY: None}, LABEL, sizes=(20, 60), repeats=2, protocol=QUICK, seed=1, done=done
     )
-    assert rest == rows[-1]
+    assert rest == rows[-2] and rest["features"] == "clear"
 
 
 @pytest.mark.parametrize(
