@@ -275,7 +275,9 @@ def compared(
     scores = {n: log_likelihoods(v, counts)[where] for n, v in others.items()}
     best = max(scores, key=lambda n: scores[n].sum())
     gain = own - scores[best]
+    flat = log_likelihoods(np.full_like(counts, counts[where].mean()), counts)[where]
     out: dict[str, Any] = {
+        "gain_over_flat": float(own.sum() - flat.sum()),
         "gain": float(gain.sum()), "gain_error": float(np.sqrt(gain.size) * gain.std()), "judging_counts": float(counts[where].sum()),
         "baseline": best, "gains": {n: float((own - s).sum()) for n, s in scores.items()},
     }  # fmt: skip

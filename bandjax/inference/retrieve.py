@@ -143,7 +143,7 @@ def retrieve_hamiltonian(
     maps = {"map": data} if isinstance(data, xr.DataArray) else dict(data)
     parts = {}
     for name, array in maps.items():
-        margin = _margin(array, of_map(problem.instrument, name))
+        margin = window_margin(array, of_map(problem.instrument, name))
         parts[name] = part_of_map(array, fraction, pattern=pattern, energy=energy, margin=margin, seed=problem.seed)
     _check_bands(problem, next(iter(maps)), bands)
     points, given = _points(problem, starts)
@@ -179,7 +179,7 @@ def fermi_surface_of(
     lab = laboratory_model(found.model(name), instrument)
     if not all(lab.topology.periodic[:2]):
         return None
-    height = _plane(lab, instrument) if k_z is None else float(k_z)
+    height = plane_of_map(lab, instrument) if k_z is None else float(k_z)
     steps = plane_steps(lab)
     vectors = (steps @ np.asarray(lab.reciprocal))[:, :2]
     names = found.names
@@ -227,16 +227,16 @@ def _propagated(jacobian: np.ndarray, covariance: np.ndarray, known: np.ndarray)
     return np.where(open_ended, np.inf, np.sqrt(np.maximum(variance, 0.0)))
 
 
-def _plane(lab: Model, instrument: Instrument) -> float:
-    """k_z of normal emission at E_F."""
+def plane_of_map(lab: Model, instrument: Instrument) -> float:
+    """k_z of normal emission at E_F, 1/Å: the plane of a map's Fermi surface; 0 for a model that is not periodic along z."""
     if not lab.topology.periodic[2]:
         return 0.0
     hv = jnp.asarray(float(instrument.photon_energy))
     return float(central_kz(instrument, jnp.zeros((1, 2)), jnp.zeros(()), hv)[0])
 
 
-def _margin(data: xr.DataArray, instrument: Instrument) -> float:
-    """What the momentum resolution reaches around a window, in the unit of the map's lateral axes."""
+def window_margin(data: xr.DataArray, instrument: Instrument) -> float:
+    """How far the momentum resolution reaches around a window, in the unit of the map's lateral axes; see `part_of_map`."""
     reach = MARGIN * float(instrument.fwhm_momentum) / FWHM_PER_SIGMA
     axes = as_axes(data)
     if not axes.in_angles:
