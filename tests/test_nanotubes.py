@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import bandjax as bj
 from bandjax.fingerprints import Levels, density
 from bandjax.hamiltonian import bloch_hamiltonian, tight_binding
 from bandjax.hamiltonian.helical import helical_hamiltonian, radial_hoppings
@@ -224,6 +225,20 @@ def test_derivative_at_a_crossing(table):
     along, up = jax.jacrev(levels, argnums=(0, 1))(k, 0.1)
     np.testing.assert_allclose(up, 1, atol=1e-12)
     np.testing.assert_allclose(along.sum(axis=0), 0, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_states_per_length_do_not_depend_on_the_cell():
+    """A flat p_z model of the same tube in cells of one and of two periods; a crystal has no length."""
+    options = {"smearing": 0.3, "per": "length", "coarse": True}
+    once, twice = (
+        bj.fingerprint_structures([nanotube(3, 3, cells=c)], "pz", "fermi:-3:3:31", grid=(1, 1, 24 // c), **options)
+        for c in (1, 2)
+    )
+    np.testing.assert_allclose(once["fingerprint"], twice["fingerprint"], rtol=1e-9)
+    assert once["fingerprint"].attrs["units"] == "1/eV/angstrom"
+    with pytest.raises(ValueError, match="periodic in one direction"):
+        bj.fingerprint_structures([bj.zincblende("Si")], "vogl1983", grid=(2, 2, 2), **options)
 
 
 @pytest.mark.parametrize(
