@@ -65,11 +65,16 @@ def embedded(
         return reached * step
     if metric == "manhattan":
         return features * step
-    if metric == "mmd":  # R with R Rᵀ = the kernel, whose eigenvalues below 0 are rounding
-        value, vector = np.linalg.eigh(_gaussian_kernel(step, sigma_mmd))
-        root = jnp.asarray(vector * np.sqrt(np.maximum(value, 0.0)), features.dtype)
+    if metric == "mmd":
+        root = jnp.asarray(mmd_root(step, sigma_mmd), features.dtype)
         return jnp.matmul(features * step, root, precision="highest")
     return features
+
+
+def mmd_root(step: np.ndarray, sigma: float) -> np.ndarray:
+    """R with R Rᵀ = exp(−(E−E′)²/2σ²) of a window's points; eigenvalues below 0 are rounding."""
+    value, vector = np.linalg.eigh(_gaussian_kernel(step, sigma))
+    return vector * np.sqrt(np.maximum(value, 0.0))
 
 
 def fingerprint_distance(
