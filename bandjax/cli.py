@@ -168,7 +168,8 @@ def _parser() -> argparse.ArgumentParser:
         "bandjax reconstruct map.nc --initial bands.nc -o found.nc\n"
         "bandjax reconstruct map.nc --model fit.toml -o found.nc\n"
         "Starts from surfaces on the map's grid, or from the bands of a configured model. Writes found.nc (band_energy, band_error and, from\n"
-        "counts, height and background, with every setting) and found.png. What is smooth, and how much, is chosen by held-out counts.")  # fmt: skip
+        "counts, height and background, with every setting), found.png (cuts, surface, errors), found_slices.png (volumes at constant energies, E_F among them)\n"
+        "and found_residual.png (in units of the noise). What is smooth, and how much, is chosen by held-out counts.")  # fmt: skip
     one.add_argument("map", metavar="MAP")
     one.add_argument("-o", "--output", required=True, metavar="NC", help="file of the surfaces")
     one.add_argument("--initial", metavar="NC", help="start: surfaces over the map's axes and `band`")

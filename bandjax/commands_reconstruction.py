@@ -26,7 +26,7 @@ INSIDE = 0.5  # part of a model's band that must lie in the energy window for th
 
 
 def run_reconstruction(options: argparse.Namespace) -> Any:
-    """Reconstruct the bands of one map; writes the surfaces and a figure."""
+    """Reconstruct the bands of one map; writes the surfaces and figures."""
     out = Path(options.output)
     if out.suffix != ".nc":
         raise ValueError(f"Argument `--output` must name a .nc file, but is {options.output!r}.")
@@ -56,12 +56,19 @@ def run_reconstruction(options: argparse.Namespace) -> Any:
     )  # fmt: skip
     config = {k: v for k, v in vars(options).items() if k not in ("run", "json")}
     write_reconstruction(out, found, provenance_of(options.seed, config, source_files=os.fspath(options.map)))
-    buffer = BytesIO()
-    plot.plot_reconstruction(data, found.dataset).savefig(buffer, dpi=170, format="png")
-    write_atomically(out.with_suffix(".png"), buffer.getvalue())
+    figures = {"": plot.plot_reconstruction(data, found.dataset)}
+    if found.energy.ndim == 3:
+        figures["_slices"] = plot.plot_slices(data, found.dataset)
+    if "height" in found.dataset:
+        figures["_residual"] = plot.plot_residual(data, found.dataset)
+    written = [str(out)]
+    for name, figure in figures.items():
+        buffer = BytesIO()
+        figure.savefig(buffer, dpi=170, format="png")
+        written.append(str(write_atomically(out.with_name(f"{out.stem}{name}.png"), buffer.getvalue())))
     told = _told(found)
     if not options.json:
-        print("\n".join([*told, *found.report, f"Wrote {out} and {out.with_suffix('.png')}."]))
+        print("\n".join([*told, *found.report, f"Wrote {', '.join(written)}."]))
     plain = {k: v for k, v in found.dataset.attrs.items() if k != "report"}
     return plain | {"file": str(out), "report": found.report, "band_ranges": _ranges(found)}
 
