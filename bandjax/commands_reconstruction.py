@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bandjax import plot
+from bandjax import checks, plot
 from bandjax.config import build, read_config
 from bandjax.inference import bands_along_cut
 from bandjax.inference.parameters import all_values, make_transform
@@ -26,16 +26,22 @@ INSIDE = 0.5  # part of a model's band that must lie in the energy window for th
 
 
 def run_reconstruction(options: argparse.Namespace) -> Any:
-    """Reconstruct the bands of one map; writes the surfaces and a figure."""
+    """Reconstruct the bands of one map; writes the surfaces and figures."""
     out = Path(options.output)
     if out.suffix != ".nc":
         raise ValueError(f"Argument `--output` must name a .nc file, but is {options.output!r}.")
     if bool(options.initial) == bool(options.model):
-        raise ValueError("One of `--initial` (a file of surfaces) and `--model` (a configuration) must be given.")
+        given = "both are" if options.initial else "neither is"
+        raise ValueError(
+            f"One of `--initial` (a file of surfaces) and `--model` (a configuration) must be given, but {given}."
+        )
     if options.prior == "model" and not options.model:
         raise ValueError("Argument `--prior model` must come with `--model`, but there is none.")
-    if options.bands is not None and (options.bands < 1 or not options.model):
-        raise ValueError(f"Argument `--bands` must be a number ≥ 1 of bands of `--model`, but is {options.bands}.")
+    if options.bands is not None:
+        checks.whole("--bands", options.bands)
+        if not options.model:
+            raise ValueError("Argument `--bands` must come with `--model`, whose bands are counted, but there is none.")
+    out.parent.mkdir(parents=True, exist_ok=True)  # now, not when the work is done
     data = _within(read(options.map), options.energy)
     initial = model_bands(options.model, data, options.bands) if options.model else options.initial
     prior = initial if options.prior == "model" else options.prior
@@ -46,16 +52,23 @@ def run_reconstruction(options: argparse.Namespace) -> Any:
         data, initial, posterior=options.posterior, sigma_pair=options.sigma_pair, sigma_curvature=options.sigma_curvature,
         prior=prior, line=options.line, background=options.background, offset=options.offset, momentum_scale=options.momentum_scale,
         aligned=options.align, preprocessing=steps if steps != Preprocessing() else None, fill_missing=options.fill_missing,
-        noise_scale=options.noise_scale if options.noise_scale in ("measure", "residual") else float(options.noise_scale), seed=options.seed,
+        noise_scale=_noise(options.noise_scale, "measure", "residual"), seed=options.seed,
     )  # fmt: skip
     config = {k: v for k, v in vars(options).items() if k not in ("run", "json")}
     write_reconstruction(out, found, provenance_of(options.seed, config, source_files=os.fspath(options.map)))
-    buffer = BytesIO()
-    plot.plot_reconstruction(data, found.dataset).savefig(buffer, dpi=170, format="png")
-    write_atomically(out.with_suffix(".png"), buffer.getvalue())
+    figures = {"": plot.plot_reconstruction(data, found.dataset)}
+    if found.energy.ndim == 3:
+        figures["_slices"] = plot.plot_slices(data, found.dataset)
+    if "height" in found.dataset:
+        figures["_residual"] = plot.plot_residual(data, found.dataset)
+    written = [str(out)]
+    for name, figure in figures.items():
+        buffer = BytesIO()
+        figure.savefig(buffer, dpi=170, format="png")
+        written.append(str(write_atomically(out.with_name(f"{out.stem}{name}.png"), buffer.getvalue())))
     told = _told(found)
     if not options.json:
-        print("\n".join([*told, *found.report, f"Wrote {out} and {out.with_suffix('.png')}."]))
+        print("\n".join([*told, *found.report, f"Wrote {', '.join(written)}."]))
     plain = {k: v for k, v in found.dataset.attrs.items() if k != "report"}
     return plain | {"file": str(out), "report": found.report, "band_ranges": _ranges(found)}
 
@@ -66,7 +79,13 @@ def run_field(options: argparse.Namespace) -> Any:
     if out.suffix != ".npz":
         raise ValueError(f"Argument `--output` must name a .npz file, but is {options.output!r}.")
     if options.shape and not options.grid:
-        raise ValueError("Argument `--shape` needs `--grid`, the file of the field on that grid.")
+        raise ValueError(
+            "Argument `--shape` must come with `--grid`, the file of the field on that grid, but there is none."
+        )
+    if options.grid and Path(options.grid).suffix != ".nc":
+        raise ValueError(f"Argument `--grid` must name a .nc file, but is {options.grid!r}.")
+    for path in (out, *([Path(options.grid)] if options.grid else ())):
+        path.parent.mkdir(parents=True, exist_ok=True)  # now, not when the work is done
     data = _within(read(options.map), options.energy)
     if options.shape and (len(options.shape) != data.ndim or min(options.shape) < 1):
         raise ValueError(
@@ -74,7 +93,7 @@ def run_field(options: argparse.Namespace) -> Any:
             f"{' '.join(map(str, options.shape))}."
         )
     config = {k: v for k, v in vars(options).items() if k not in ("run", "json")}
-    scale = options.noise_scale if options.noise_scale == "measure" else float(options.noise_scale)
+    scale = _noise(options.noise_scale, "measure")
     with Bar(
         options, 1, lambda e: f"{e['stage']}, round {e['round']}: gain {e['score']:.6g}, best {e['best']:.6g}"
     ) as bar:
@@ -108,10 +127,32 @@ def run_field(options: argparse.Namespace) -> Any:
         print(
             f"{plain['members']} networks of {plain['weights']} weights on {plain['counts']:.4g} counts in {plain['points']} points; "
             f"bandwidth {bandwidth} rad over half the window\n"
-            f"held-out counts: {plain['held_out']:.4g} nats a count above a flat map; {plain['seconds_per_epoch']:.2g} s an epoch\n"
-            f"Wrote {', '.join(written)}."
+            f"stopped at {plain['held_out']:.4g} nats a held-out count above a flat map; {plain['seconds_per_epoch']:.2g} s an epoch\n"
+            + "".join(f"{line}\n" for line in _ends(plain))
+            + f"Wrote {', '.join(written)}."
         )
     return plain | {"files": written}
+
+
+def _noise(text: str, *words: str) -> float | str:
+    """The option `--noise-scale`: a number, or one of the words."""
+    if text in words:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(
+            f"Argument `--noise-scale` must be a number > 0, {' or '.join(words)}, but is {text!r}."
+        ) from None
+
+
+def _ends(record: dict[str, Any]) -> list[str]:
+    """A sentence for every scan whose best value is the last that was tried."""
+    scans = {n.removeprefix("scan_"): s for n, s in record.items() if n.startswith("scan_") and s["at_end"]}
+    return [
+        f"The {n} lies at the end of what was tried ({min(s['values']):.3g} to {max(s['values']):.3g}): give another as --{n}."
+        for n, s in scans.items()
+    ]
 
 
 def _within(data: xr.DataArray, energy: tuple[float, float] | None) -> xr.DataArray:

@@ -83,7 +83,6 @@ def levels_of(tube: Tube, table: Table, smearing: float) -> tuple[jax.Array, jax
     return found.energy, found.weight
 
 
-@jax.jit
 def states(energy: jax.Array, weight: jax.Array, at: np.ndarray, smearing: float) -> jax.Array:
     """States per eV and helical cell at energies `at`, shape (energy,)."""
     return density(Levels(energy, weight, float(ATOMS), 2), at, smearing=smearing)

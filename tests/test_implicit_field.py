@@ -11,8 +11,9 @@ import xarray as xr
 from bandjax import fit_field, load_field
 from bandjax.cli import main
 from bandjax.plot import plot_field
-from bandjax.reconstruction import field_training
+from bandjax.reconstruction import field_training, implicit
 from bandjax.reconstruction.field_training import log_likelihood
+from experiments import implicit_field as experiment
 
 KX, ENERGY = np.linspace(-0.5, 0.5, 20), np.linspace(-1.0, 0.2, 24)
 UNITS = {"kx": "1/angstrom", "energy": "eV"}
@@ -75,6 +76,37 @@ def test_scattered_counts_are_as_good_as_a_map(field):
     found = fit_field(COUNTS.ravel(), GRID.reshape(-1, 2), units=UNITS, **SMALL).on(axes).values
     assert 0 < spread_of(found, field.on(axes).values) < 0.15
     assert spread_of(found, mean_of()) < 0.3
+
+
+@pytest.mark.parametrize("peak", [30.0, 300.0])
+def test_who_judges_has_no_random_numbers_in_common_with_the_training(peak):
+    """Where no pixel is empty, two binomial draws from one stream go in step: residuals of both were seen to correlate by 0.97."""
+    counts = np.random.default_rng(0).poisson(peak, (60, 80)).astype(float)
+    judge = experiment.judged(counts, 0, 0)
+    given = counts - judge
+    axes = {"kx": np.arange(60.0), "energy": np.arange(80.0)}
+    data = xr.DataArray(given, dims=tuple(axes), coords={n: (n, a, {"units": UNITS[n]}) for n, a in axes.items()})
+    run = implicit._Run(
+        implicit._table(data, None, None, None, None, 1.0), {"seed": 0, "held_out_by": "counts"}, None, None, {}
+    )
+    for number in range(2):
+        held = run.split(number).held_counts.reshape(counts.shape)
+        for left in (judge - 0.2 * counts, counts - peak):
+            off = np.corrcoef((held - 0.2 * given).ravel(), left.ravel())[0, 1]
+            assert abs(off) < 4 / np.sqrt(counts.size)
+
+
+def test_smoothing_is_chosen_by_the_task():
+    """Of a map that is constant along one axis, whose pixels are hidden at random: widths by pixels are large along it, and small for counts
+    without noise, which pixels between them need all the same."""
+    rng = np.random.default_rng(0)
+    mean = np.repeat(1e4 * (1 + np.sin(np.arange(30))[:, None] ** 2), 12, axis=1)
+    seen = rng.random(mean.shape) > 0.3
+    by_counts, by_pixels = (
+        experiment.smoothing(rng.poisson(mean).astype(float), seen, rng, by)[1]["sigma_pixels"]
+        for by in ("counts", "pixels")
+    )
+    assert by_pixels[1] >= 1.0 and by_pixels[0] <= 0.5 and by_counts[0] <= 0.5
 
 
 @pytest.mark.slow

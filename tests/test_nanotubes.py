@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import bandjax as bj
 from bandjax.fingerprints import Levels, density
 from bandjax.hamiltonian import bloch_hamiltonian, tight_binding
 from bandjax.hamiltonian.helical import helical_hamiltonian, radial_hoppings
@@ -16,7 +17,7 @@ from bandjax.spectrum.helical import helical_bands, mesh_size, tube_levels, van_
 from bandjax.structure import chiral_angle, list_nanotubes, nanotube, tube, tube_diameter
 from bandjax.structure.nanotube import SHAPES, screw
 
-KINDS = ((4, 4), (7, 0), (5, 2), (6, 3))  # armchair, zigzag, chiral, chiral with a threefold axis
+KINDS = ((4, 4), (7, 0), (5, 2), (8, 4))  # armchair, zigzag, chiral, chiral with a fourfold axis
 GAMMA0, BOND = 2.66, 1.42
 
 
@@ -81,7 +82,7 @@ def radial_levels(positions, period, k):
     return np.linalg.eigvalsh(h)
 
 
-@pytest.mark.parametrize("indices", KINDS)
+@pytest.mark.parametrize("indices", [*KINDS[:3], pytest.param(KINDS[3], marks=pytest.mark.slow)])
 def test_screw_operations_give_the_levels_of_the_whole_period(indices, table):
     """Against the atoms of ase, one by one."""
     atoms = ase.build.nanotube(*indices, bond=BOND, vacuum=10.0)
@@ -168,7 +169,7 @@ def test_wide_tubes_are_graphene(table):
     np.testing.assert_allclose(found, GAMMA0 * jnp.abs(1 + 2 * jnp.cos(jnp.pi * mu / 2000)), atol=1e-5)
 
 
-@pytest.mark.parametrize("indices", [pytest.param(i, marks=() if i == (6, 3) else pytest.mark.slow) for i in KINDS])
+@pytest.mark.parametrize("indices", [pytest.param(i, marks=() if i == (8, 4) else pytest.mark.slow) for i in KINDS])
 def test_half_the_zone_has_the_moments_of_the_whole(indices, table):
     """Σ w = 1, Σ w ε² = Σ t² and Σ w ε⁴, the number of closed walks, against the whole period."""
     built, table = tube(*indices), table.replace(epsilon=0.2)
@@ -224,6 +225,20 @@ def test_derivative_at_a_crossing(table):
     along, up = jax.jacrev(levels, argnums=(0, 1))(k, 0.1)
     np.testing.assert_allclose(up, 1, atol=1e-12)
     np.testing.assert_allclose(along.sum(axis=0), 0, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_states_per_length_do_not_depend_on_the_cell():
+    """A flat p_z model of the same tube in cells of one and of two periods; a crystal has no length."""
+    options = {"smearing": 0.3, "per": "length", "coarse": True}
+    once, twice = (
+        bj.fingerprint_structures([nanotube(3, 3, cells=c)], "pz", "fermi:-3:3:31", grid=(1, 1, 24 // c), **options)
+        for c in (1, 2)
+    )
+    np.testing.assert_allclose(once["fingerprint"], twice["fingerprint"], rtol=1e-9)
+    assert once["fingerprint"].attrs["units"] == "1/eV/angstrom"
+    with pytest.raises(ValueError, match="periodic in one direction"):
+        bj.fingerprint_structures([bj.zincblende("Si")], "vogl1983", grid=(2, 2, 2), **options)
 
 
 @pytest.mark.parametrize(
