@@ -3,6 +3,7 @@
 from bandjax.hamiltonian.bloch import bloch_hamiltonian, onsite_hamiltonian
 from bandjax.hamiltonian.layered import (
     LayeredHamiltonian,
+    closed_hamiltonian,
     find_layers,
     is_layered,
     layer_rows,
@@ -17,6 +18,6 @@ from bandjax.hamiltonian.tight_binding import tight_binding
 
 __all__ = [
     "LayeredHamiltonian", "Model", "Orbital", "SparseHamiltonian", "Topology", "apply_sparse", "bloch_hamiltonian",
-    "bond_phases", "find_layers", "is_layered", "layer_rows", "layered_hamiltonian", "onsite_hamiltonian", "repeating_unit", "rotated",
+    "bond_phases", "closed_hamiltonian", "find_layers", "is_layered", "layer_rows", "layered_hamiltonian", "onsite_hamiltonian", "repeating_unit", "rotated",
     "slater_koster", "sparse_hamiltonian", "tight_binding",
 ]  # fmt: skip

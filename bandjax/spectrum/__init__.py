@@ -2,6 +2,7 @@
 
 from bandjax.spectrum.bands import bands, effective_masses, eigenvalues, velocities
 from bandjax.spectrum.coherent import Emission, coherent_spectra, emission_spectra
+from bandjax.spectrum.curvatures import group_curvatures
 from bandjax.spectrum.embedded import embedded_spectra
 from bandjax.spectrum.expansion import Expansion, chebyshev_expansion
 from bandjax.spectrum.layered import layer_spectra
@@ -12,8 +13,8 @@ from bandjax.spectrum.unfolding import unfolded_bands, unfolded_orbitals, unfold
 from bandjax.spectrum.wave_vectors import from_cubic, from_fractional, k_path
 
 __all__ = [
-    "Emission", "Expansion", "bands", "chebyshev_expansion", "coherent_lorentzians", "coherent_spectra", "density_of_states",
-    "effective_masses", "eigenvalues", "embedded_spectra", "emission_spectra", "from_cubic", "from_fractional", "k_path", "layer_spectra", "lorentzian",
-    "orbital_groups", "spectral_function", "substrate_self_energy", "surface_and_bulk_green", "unfolded_bands",
-    "unfolded_orbitals", "unfolded_spectral_function", "velocities", "weighted_lorentzians",
+    "Emission", "Expansion", "bands", "chebyshev_expansion", "coherent_lorentzians", "coherent_spectra", "density_of_states", "effective_masses",
+    "eigenvalues", "embedded_spectra", "emission_spectra", "from_cubic", "from_fractional", "group_curvatures", "k_path", "layer_spectra",
+    "lorentzian", "orbital_groups", "spectral_function", "substrate_self_energy", "surface_and_bulk_green", "unfolded_bands", "unfolded_orbitals",
+    "unfolded_spectral_function", "velocities", "weighted_lorentzians",
 ]  # fmt: skip
