@@ -66,6 +66,7 @@ def test_curvatures_of_groups_and_their_derivative():
         jax.jvp(lambda q: jax.jvp(of, (q,), (1.0,))[1], (p,), (1.0,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("period", [1, 2, 3])
 def test_a_stack_closed_on_itself_is_the_superlattice(period):
     """At any k, with the bilayers in one order or the other; the rest lies far above."""
