@@ -2,7 +2,8 @@
 
 Nothing in a map tells labels from one another; they are those of the start, carried by smoothness. Where a surface E_b ends nearer to another
 band's start than to its own over a connected part, they may be swapped there. Starts are compared after each was moved and stretched to the result,
-E_b ≈ α + β S_b with the median of all slopes as β (Theil, Sen), so that a start that is off as a whole is not taken for a swap. A swap over most of a map is not seen: start and result are then alike.
+E_b ≈ α + β S_b with the median of all slopes as β (Theil, Sen), so that a start that is off as a whole is not taken for a swap.
+A swap over most of a map is not seen: start and result are then alike.
 """
 
 import numpy as np
