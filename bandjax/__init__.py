@@ -8,6 +8,22 @@ see docs/ for one page a job.
 from typing import TYPE_CHECKING
 
 from bandjax.config import fit
+from bandjax.fingerprints import (
+    array_levels,
+    ase_levels,
+    band_edges,
+    file_levels,
+    fingerprint,
+    fingerprint_distance,
+    fingerprint_structures,
+    levels_collection,
+    make_collection,
+    match_fingerprint,
+    model_levels,
+    nearest_neighbours,
+    operator_fingerprint,
+    operator_spectra,
+)
 from bandjax.hamiltonian import Model, tight_binding
 from bandjax.inference import (
     FitResult,
@@ -34,7 +50,7 @@ from bandjax.inference import (
     valence_offset,
     well_numbers,
 )
-from bandjax.io import read
+from bandjax.io import read, read_collection, write_collection
 from bandjax.materials import Table, list_parameters, load_parameters, load_table
 from bandjax.photoemission import Instrument, arpes_image, plan_image
 from bandjax.reconstruction import (
@@ -146,8 +162,11 @@ __all__ = [
     "adapt",
     "alloy",
     "arpes_image",
+    "array_levels",
     "as_momentum_cut",
+    "ase_levels",
     "band_distance",
+    "band_edges",
     "band_extrema",
     "bands",
     "brightness_parameters",
@@ -169,7 +188,11 @@ __all__ = [
     "expand_bands",
     "exponential_potential",
     "expose_crystals",
+    "file_levels",
     "find_sites",
+    "fingerprint",
+    "fingerprint_distance",
+    "fingerprint_structures",
     "fit",
     "fit_field",
     "from_cubic",
@@ -184,6 +207,7 @@ __all__ = [
     "keating",
     "layer_content",
     "layer_count",
+    "levels_collection",
     "linear_potential",
     "list_parameters",
     "load_correction",
@@ -192,11 +216,18 @@ __all__ = [
     "load_reverse",
     "load_surrogate",
     "load_table",
+    "make_collection",
+    "match_fingerprint",
+    "model_levels",
+    "nearest_neighbours",
+    "operator_fingerprint",
+    "operator_spectra",
     "part_of_map",
     "periodic_layers",
     "plan_image",
     "profile_band",
     "read",
+    "read_collection",
     "read_layers",
     "read_result",
     "reconstruct_bands",
@@ -222,6 +253,7 @@ __all__ = [
     "valence_offset",
     "velocities",
     "well_numbers",
+    "write_collection",
     "write_result",
     "zincblende",
     "zincblende_family",

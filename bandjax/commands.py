@@ -249,6 +249,20 @@ def retrieve(options: argparse.Namespace) -> Any:
     return run_retrieval(options)
 
 
+def fingerprint(options: argparse.Namespace) -> Any:
+    """Fingerprints of structures."""
+    from bandjax.commands_fingerprints import run_fingerprint
+
+    return run_fingerprint(options)
+
+
+def nearest(options: argparse.Namespace) -> Any:
+    """Nearest neighbours in a collection of fingerprints."""
+    from bandjax.commands_fingerprints import run_nearest
+
+    return run_nearest(options)
+
+
 def summary(dataset: xr.Dataset) -> dict[str, Any]:
     """The numbers of a result as plain values."""
     columns = ("value", "standard_error", "bootstrap_error", "pull")
@@ -309,5 +323,6 @@ def _cell(x: float | None, width: int, digits: int = 4) -> str:
 RUN: dict[str, Callable[[argparse.Namespace], Any]] = {
     "materials": materials, "bands": band_structure, "simulate": simulate, "init-config": init_config, "fit": fit_maps,
     "report": report, "invert": invert, "train": train, "adapt": adapt,
-    "reconstruct": reconstruct, "retrieve": retrieve, "field": field, "demo": demo,
+    "reconstruct": reconstruct, "retrieve": retrieve, "field": field, "fingerprint": fingerprint,
+    "nearest": nearest, "demo": demo,
 }  # fmt: skip

@@ -223,3 +223,30 @@ def test_siren_standin(tmp_path):
     assert 0.1 < found["exact"]["efficiency"] < 3 < found["stand_in"]["efficiency"]  # 40 steps train nothing
     assert metrics["training"]["history"][-1] < metrics["training"]["history"][0]
     assert (tmp_path / "standin.png").stat().st_size > 10_000
+
+
+def test_similarity_superlattices(tmp_path):
+    metrics = run("similarity_superlattices", tmp_path)  # two periods, strains in five steps
+    assert metrics["entries"] == 10 and metrics["scores"]["fermi"]["euclidean"]["period"] == 1
+    assert (tmp_path / "superlattices.png").stat().st_size > 10_000
+
+
+def test_match_first_principles(tmp_path, dft):
+    row = run("match_first_principles", tmp_path)["Si"]["noise 0.05"]
+    assert row["distance"] < 0.5 * row["distance_before"]
+
+
+def test_similarity_nanotubes(tmp_path):
+    pytest.importorskip("sklearn", reason="nearest neighbours need scikit-learn: pip install bandjax[fingerprints]")
+    metrics = run("similarity_nanotubes", tmp_path)  # a few narrow tubes
+    assert metrics["chosen"]["family"] > 2 * metrics["chance"]["family"] and metrics["chosen"]["kind"] > 0.8
+    assert (
+        metrics["chosen"]["family"] > metrics["published"]["family"]
+        and metrics["held_out"]["family"][0] > metrics["chance"]["family"]
+    )
+    assert (
+        metrics["chosen"]["sorted_by_gap"]["mean_rank_correlation"]
+        > metrics["published"]["sorted_by_gap"]["mean_rank_correlation"]
+    )
+    for name in ("neighbours", "windows", "densities"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000

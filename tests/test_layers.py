@@ -9,7 +9,15 @@ PACKAGE = Path(__file__).resolve().parent.parent / "bandjax"
 ROOMS = (
     *("units", "checks", "devices", "materials", "structure", "hamiltonian", "spectrum", "photoemission"),
     *("inference", "learning", "reconstruction", "fingerprints", "io", "results", "plot", "config"),
-    *("progress", "commands_learning", "commands_reconstruction", "commands_retrieval", "commands", "cli"),
+    *(
+        "progress",
+        "commands_learning",
+        "commands_reconstruction",
+        "commands_retrieval",
+        "commands_fingerprints",
+        "commands",
+        "cli",
+    ),
 )
 ALLOWED = {room: set(ROOMS[: place + 1]) for place, room in enumerate(ROOMS)}
 ALLOWED["io"] = {"units", "checks", "io"}  # files are read without the physics

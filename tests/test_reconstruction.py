@@ -12,15 +12,18 @@ from scipy.special import voigt_profile
 
 from bandjax import Preprocessing, reconstruct_bands
 from bandjax.cli import main
+from bandjax.plot import plot_residual, plot_slices
 from bandjax.reconstruction import (
     choose,
     counting,
     errors,
+    expected_counts,
     fields,
     line_shape,
     multilevel,
     prior_modes,
     published,
+    residual,
     splines,
     volumes,
 )
@@ -457,6 +460,26 @@ def test_refusals(case):
 
 
 @pytest.mark.slow
+def test_expected_counts_leave_noise():
+    """Their residual is what the fit says of itself, on a slope of background and with a Fermi edge; figures show it."""
+    edge = 1 / (1 + np.exp((ENERGY - 0.5) / 0.05))
+    data = volume(paraboloid(), 60.0)
+    data = data.copy(data=np.random.default_rng(3).poisson((data.values + 3 * ENERGY + 3) * edge).astype(float))
+    found = by_counts(data, paraboloid() + 0.05, background=2, fermi_edge=edge)
+    assert found.dataset.attrs["energy_binning"] == 1
+    expected, left = expected_counts(found.dataset, data["energy"]), residual(data, found.dataset)
+    several = expected.values > 1
+    assert (left.values[several] ** 2).mean() == pytest.approx(
+        found.dataset.attrs["reduced_chi2"], rel=1e-4
+    )  # as the fit's Voigt
+    assert 0.8 < found.dataset.attrs["reduced_chi2"] < 1.2 and expected.dims == data.dims
+    figure = plot_slices(data, found.dataset)
+    assert len(figure.axes) == 3 and "E = 0" in " ".join(a.get_title().replace("-", "") for a in figure.axes)
+    assert len(plot_residual(data, found.dataset).axes) == 4
+    with pytest.raises(ValueError, match="lacks height, background"):
+        expected_counts(found.dataset[["band_energy"]], data["energy"])
+
+
 def test_the_command(tmp_path, capsys):
     truth = paraboloid()
     data = volume(truth, 100.0, 5)

@@ -50,6 +50,14 @@ def onsite_matrix(model: Model) -> jax.Array:
     return block_diagonal(model, model.onsite)
 
 
+def onsite_hamiltonian(model: Model, *, spin_orbit: bool = True) -> jax.Array:
+    """The part of H(k) without hopping, complex, (orbital, orbital), both spins where the model has them; with λ L·σ or without it."""
+    h = onsite_matrix(model) * (1 + 0j)
+    if model.spin_orbit is None:
+        return h
+    return _with_spin(h, model, model.spin_orbit) if spin_orbit else jnp.kron(jnp.eye(2), h)
+
+
 def block_diagonal(model: Model, blocks: PerAtom) -> jax.Array:
     """Blocks of all atoms, (orbital, orbital) each, on the diagonal of the matrix without spin."""
     size = len(model.topology.orbitals)

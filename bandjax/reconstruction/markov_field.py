@@ -262,6 +262,8 @@ def _counting(
     error = None if found.error is None else inflation * found.error
     extra = {"height": found.height * scale, "background": found.background * scale}
     out = _result(volume, found.energy, error, extra, found.converged, attributes, report)
+    if factor is not None:
+        out.dataset["fermi_edge"] = ("energy", factor)
     if modes is not None:
         out.dataset["prior_amplitude"] = ("mode", found.amplitude)
         covariance = inflation**2 * found.amplitude_covariance

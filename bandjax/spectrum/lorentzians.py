@@ -95,7 +95,7 @@ def weighted_lorentzians(
     eps, u = eigh_once(h)
     eps, u = eps[_window(levels)], u[:, _window(levels)]
     shape = lorentzian(x - eps[:, None], gamma)
-    return _sum_levels(_populations(u, weights), shape)
+    return _sum_levels(populations(u, weights), shape)
 
 
 @weighted_lorentzians.defjvp
@@ -104,7 +104,7 @@ def _weighted_jvp(levels: tuple[int, int] | None, primals: tuple, tangents: tupl
     dh, dweights, dx, dgamma = tangents
     eps_all, u_all = eigh_once(h)
     eps, u = eps_all[_window(levels)], u_all[:, _window(levels)]
-    q = _populations(u, weights)
+    q = populations(u, weights)
     shape = lorentzian(x - eps[:, None], gamma)
     per_eps = (2 * np.pi / gamma) * (x - eps[:, None]) * shape**2
     per_gamma = shape / gamma - 2 * np.pi * shape**2
@@ -112,18 +112,18 @@ def _weighted_jvp(levels: tuple[int, int] | None, primals: tuple, tangents: tupl
     dhu = jnp.matmul(dh, u, precision="highest")
     if weights is None:
         beta = jnp.einsum("in,in->n", u.conj(), dhu, precision="highest").real[None]
-        d_out = _contract(beta, per_eps)
+        d_out = contract(beta, per_eps)
     else:
-        divided = _divided(eps, eps_all, group_gap(gamma))
+        divided = divided_differences(eps, eps_all, group_gap(gamma))
         few = weights.shape[0] <= FEW
-        alpha, beta = (_slopes_by_projector if few else _slopes_by_orbital)(u, u_all, weights, dhu, *divided)
-        d_out = _contract(alpha, shape) + _contract(beta, per_eps)
-        d_out += _contract(_populations(u, dweights), shape)
-    d_out += _contract(q, per_gamma) * dgamma - _contract(q, per_eps) * dx
+        alpha, beta = (slopes_by_projector if few else slopes_by_orbital)(u, u_all, weights, dhu, *divided)
+        d_out = contract(alpha, shape) + contract(beta, per_eps)
+        d_out += contract(populations(u, dweights), shape)
+    d_out += contract(q, per_gamma) * dgamma - contract(q, per_eps) * dx
     return _sum_levels(q, shape), d_out  # as in the primal: under vmap both must keep the batch in one place
 
 
-def _slopes_by_projector(u, u_all, weights, dhu, quotient, same) -> tuple[jax.Array, jax.Array]:
+def slopes_by_projector(u, u_all, weights, dhu, quotient, same) -> tuple[jax.Array, jax.Array]:
     """α and β from y_n = Σ_m u_m Q_mn/(ε_n − ε_m) and its like for the group, which do not depend on dH: cheapest for
     few projectors and many tangents."""
     q = jnp.matmul(u_all.conj().T, weights[:, :, None] * u, precision="highest")  # Q_mn, (projector, m, n)
@@ -133,12 +133,12 @@ def _slopes_by_projector(u, u_all, weights, dhu, quotient, same) -> tuple[jax.Ar
     return alpha, jnp.einsum("on,pon->pn", dhu.conj(), w, precision="highest").real
 
 
-def _slopes_by_orbital(u, u_all, weights, dhu, quotient, same) -> tuple[jax.Array, jax.Array]:
+def slopes_by_orbital(u, u_all, weights, dhu, quotient, same) -> tuple[jax.Array, jax.Array]:
     """α and β from their parts on every orbital: cheapest for many projectors."""
     xmn = jnp.matmul(u_all.conj().T, dhu, precision="highest")
     outside = jnp.matmul(u_all, xmn * quotient.T, precision="highest").conj()  # Σ_m X_nm/(ε_n − ε_m) U*_om
     inside = jnp.matmul(u_all, xmn * same.T, precision="highest").conj()
-    return _contract(weights, 2 * (u * outside).real), _contract(weights, (u * inside).real)
+    return contract(weights, 2 * (u * outside).real), contract(weights, (u * inside).real)
 
 
 @jax.custom_jvp
@@ -155,7 +155,7 @@ def coherent_lorentzians(h: jax.Array, v: jax.Array, x: jax.Array, gamma: jax.Ar
     """
     eps, u = eigh_once(h)
     c = jnp.matmul(v, u.conj(), precision="highest")  # c = U†v, one row an amplitude
-    return _contract(_square(c), lorentzian(x - eps[:, None], gamma))
+    return contract(squared(c), lorentzian(x - eps[:, None], gamma))
 
 
 @coherent_lorentzians.defjvp
@@ -164,14 +164,14 @@ def _coherent_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array
     dh, dv, dx, dgamma = tangents
     eps, u = eigh_once(h)
     c = jnp.matmul(v, u.conj(), precision="highest")
-    q = _square(c)
+    q = squared(c)
     shape = lorentzian(x - eps[:, None], gamma)
     per_eps = (2 * np.pi / gamma) * (x - eps[:, None]) * shape**2
     per_gamma = shape / gamma - 2 * np.pi * shape**2
 
     # Σ_m X_nm c_m/(ε_n − ε_m) = u_n† dH y_n with y_n = Σ_m u_m c_m/(ε_n − ε_m): dH is met once per amplitude, and X
     # is never formed. Likewise for the group, with w_n = Σ_{m in the group} u_m c_m.
-    quotient, same = _divided(eps, eps, group_gap(gamma))
+    quotient, same = divided_differences(eps, eps, group_gap(gamma))
     y = jnp.einsum("im,nm,vm->vin", u, quotient, c, precision="highest")
     w = jnp.einsum("im,nm,vm->vin", u, same, c, precision="highest")
     bra = u.conj() * c.conj()[:, None, :]
@@ -179,39 +179,39 @@ def _coherent_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array
     beta = jnp.einsum("vin,ij,vjn->vn", bra, dh, w, precision="highest").real
     dc = jnp.matmul(dv, u.conj(), precision="highest")
     alpha += 2 * (c.conj() * dc).real
-    d_out = _contract(alpha, shape) + _contract(beta, per_eps)
-    d_out += _contract(q, per_gamma) * dgamma - _contract(q, per_eps) * dx
-    return _contract(q, shape), d_out
+    d_out = contract(alpha, shape) + contract(beta, per_eps)
+    d_out += contract(q, per_gamma) * dgamma - contract(q, per_eps) * dx
+    return contract(q, shape), d_out
 
 
 def _window(levels: tuple[int, int] | None) -> slice:
     return slice(None) if levels is None else slice(*levels)
 
 
-def _divided(eps_n: jax.Array, eps_m: jax.Array, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
+def divided_differences(eps_n: jax.Array, eps_m: jax.Array, delta: jax.Array) -> tuple[jax.Array, jax.Array]:
     """1/(ε_n − ε_m) outside a group and 0 inside; 1 inside and 0 outside."""
     gap = eps_n[:, None] - eps_m[None, :]
     same = jnp.abs(gap) <= delta
     return jnp.where(same, 0.0, 1.0 / jnp.where(same, 1.0, gap)), same.astype(gap.dtype)
 
 
-def _populations(u: jax.Array, weights: jax.Array | None) -> jax.Array:
+def populations(u: jax.Array, weights: jax.Array | None) -> jax.Array:
     """Q_nn, shape (projector, band)."""
     if weights is None:
         return jnp.ones((1, u.shape[-1]), u.real.dtype)
-    return _contract(weights, _square(u))
+    return contract(weights, squared(u))
 
 
-def _square(z: jax.Array) -> jax.Array:
+def squared(z: jax.Array) -> jax.Array:
     return z.real**2 + z.imag**2
 
 
 def _sum_levels(q: jax.Array, shape: jax.Array) -> jax.Array:
     """Σ_n Q_n L_n(E), written out where the levels are few: XLA then fuses the Lorentzians into one pass over E."""
     if shape.shape[0] > WRITTEN_OUT:
-        return _contract(q, shape)
+        return contract(q, shape)
     return sum((q[:, n, None] * shape[n] for n in range(1, shape.shape[0])), q[:, 0, None] * shape[0])
 
 
-def _contract(a: jax.Array, b: jax.Array) -> jax.Array:
+def contract(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a, b, precision="highest")

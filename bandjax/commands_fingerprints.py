@@ -1,0 +1,125 @@
+"""What the commands `fingerprint` and `nearest` do."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import ase
+import ase.io
+import numpy as np
+
+from bandjax.checks import nearest as near
+from bandjax.config.build import UNREADABLE
+from bandjax.fingerprints import file_levels, fingerprint_structures, levels_collection, nearest_neighbours
+from bandjax.io import read_collection, write_atomically, write_collection
+from bandjax.progress import Bar
+from bandjax.results import provenance_of
+
+
+def run_fingerprint(options: argparse.Namespace) -> Any:
+    """Fingerprints of a file of structures; writes one collection."""
+    out = Path(options.output)
+    if out.suffix != ".nc":
+        raise ValueError(f"Argument `--output` must name a .nc file, but is {options.output!r}.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    common = {
+        "window": options.window,
+        "smearing": options.smearing,
+        "kernel": options.kernel,
+        "cut": options.cut,
+        "coarse": options.coarse,
+    }
+    arrays = [path for path in options.structures if Path(path).suffix == ".npz"]
+    if arrays:
+        if len(arrays) < len(options.structures) or options.per != "cell":
+            raise ValueError("Levels (.npz files) must be given without structures and counted per cell, but are not.")
+        levels = {
+            Path(path).stem: file_levels(
+                path, energies=options.energies, electrons=options.electrons, degeneracy=options.degeneracy
+            )
+            for path in arrays
+        }
+        if len(levels) < len(arrays):
+            raise ValueError("Files of levels must have different names, but have not.")
+        collection = levels_collection(levels, **common)
+    else:
+        if options.table is None:
+            raise ValueError("Argument `--table` must name a parameter table for structures, but is not given.")
+        structures = read_structures(options.structures)
+        with Bar(options, 1, lambda entry: f"{entry['done']} of {entry['all']} structures") as progress:
+            collection = fingerprint_structures(
+                structures, options.table, per=options.per, spacing=options.spacing, grid=options.grid, spin_orbit=not options.no_spin_orbit,
+                progress=lambda done, whole: progress({"done": done, "all": whole}), **common,
+            )  # fmt: skip
+    config = {k: v for k, v in vars(options).items() if k not in ("run", "json")}
+    provenance = provenance_of(0, config, source_files=", ".join(map(os.fspath, options.structures)))
+    write_collection(out, collection.assign_attrs(provenance))
+    gap = collection["gap"].values
+    if not options.json:
+        print(
+            f"{len(gap)} fingerprints of {collection.sizes['energy']} energies; gap 0 of {int((gap <= 0).sum())}, up to {gap.max():.3f} eV.\n"
+            f"Wrote {out}."
+        )
+    return {"file": str(out), "structures": collection["structure"].values.tolist(), "gap": gap}
+
+
+def read_structures(paths: list[str]) -> list[ase.Atoms]:
+    """All structures of files that ASE reads.
+
+    Raises:
+        ValueError: a file is none of these or holds no structure.
+    """
+    structures: list[ase.Atoms] = []
+    for path in paths:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"File {path} does not exist.")
+        try:
+            found = ase.io.read(path, index=":")
+        except UNREADABLE as error:
+            raise ValueError(f"File {path} must hold structures that ASE reads, but does not ({error}).") from error
+        if not isinstance(found, list) or not found:
+            raise ValueError(f"File {path} must hold structures, but holds none.")
+        structures += found
+    return structures
+
+
+def run_nearest(options: argparse.Namespace) -> Any:
+    """Nearest neighbours in a collection, as a table."""
+    collection = read_collection(options.collection)
+    queries = None if options.queries is None else read_collection(options.queries)
+    asked = collection if queries is None else queries
+    names = [str(n) for n in asked["structure"].values]
+    if options.of is not None and options.of not in names:
+        raise ValueError(
+            f"Argument `--of` must be one of the {len(names)} names, but is {options.of!r}; the first is {names[0]!r}.{near(options.of, names)}"
+        )
+    if options.of is not None:
+        one = asked.isel(structure=[names.index(options.of)])
+        queries = one
+        if asked is collection:
+            collection = collection.isel(structure=np.array([n != options.of for n in names]))
+        names = [options.of]
+    found = nearest_neighbours(
+        collection, queries, count=options.count, metric=options.metric, scale=options.shape_only, max_shift=options.max_shift,
+        sigma_mmd=options.sigma_mmd,
+    )  # fmt: skip
+    known = [str(n) for n in collection["structure"].values]
+    table = {
+        name: [{"name": known[i], "distance": float(d)} for i, d in zip(index, apart, strict=True)]
+        for name, index, apart in zip(names, found.index, found.distance, strict=True)
+    }
+    if options.output:
+        _write_table(options.output, table)
+    if not options.json:
+        for name, rows in table.items():
+            print(f"{name}: " + ", ".join(f"{r['name']} ({r['distance']:.4g})" for r in rows))
+    return table
+
+
+def _write_table(path: str, table: dict[str, list[dict[str, Any]]]) -> None:
+    lines = ["structure,rank,neighbour,distance"]
+    lines += [
+        f"{n},{r + 1},{row['name']},{row['distance']:.9g}" for n, rows in table.items() for r, row in enumerate(rows)
+    ]
+    write_atomically(path, ("\n".join(lines) + "\n").encode())

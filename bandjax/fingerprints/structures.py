@@ -1,0 +1,250 @@
+"""Fingerprints of many structures: those with the same atoms and bonds run as one program, mapped over positions and cells."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import ase
+import jax
+import numpy as np
+import xarray as xr
+
+from bandjax import checks
+from bandjax.devices import map_chunks
+from bandjax.fingerprints.collection import PER, make_collection
+from bandjax.fingerprints.density import PUBLISHED_SMEARING, check_window, density, refuse_metal
+from bandjax.fingerprints.kernels import PUBLISHED_CUT
+from bandjax.fingerprints.levels import BandEdges, Levels, band_edges, model_levels
+from bandjax.fingerprints.windows import Window, as_window, window_energies
+from bandjax.hamiltonian import Model, tight_binding
+from bandjax.materials import Table, list_parameters, load_parameters
+from bandjax.spectrum.bands import bytes_of_h
+from bandjax.structure import find_bonds, find_mixed_bonds, site_fractions, site_labels
+
+SPACING = 0.15
+"""Of wave vectors along each reciprocal vector, 1/Å: 8 points along those of silicon's primitive cell, with which its levels
+lie within two published smearings of each other."""
+
+
+class _Settings(NamedTuple):
+    """What one program depends on besides the atoms; static."""
+
+    pieces: tuple[Window, ...]
+    smearing: float
+    kernel: str
+    cut: float
+    grid: tuple[int, int, int]
+    spin_orbit: bool
+
+
+def fingerprint_structures(
+    structures: Sequence[ase.Atoms],
+    table: str | Table,
+    window: str | Window | Sequence[Window] = "fermi",
+    *,
+    smearing: float = PUBLISHED_SMEARING,
+    kernel: str = "gaussian",
+    cut: float = PUBLISHED_CUT,
+    per: str = "cell",
+    spacing: float = SPACING,
+    grid: Sequence[int] | None = None,
+    spin_orbit: bool = True,
+    names: Sequence[str] | None = None,
+    coarse: bool = False,
+    progress: Callable[[int, int], Any] | None = None,
+) -> xr.Dataset:
+    """A collection of the fingerprints of structures, by a parameter table.
+
+    Args:
+        structures: Crystals; `arrays["composition"]` may hold fractions (see `tight_binding`).
+        table: Name of a table that holds every structure's species, or a table.
+        window, smearing, kernel, cut, coarse: See `fingerprint`.
+        per: Count states in the "cell", as published, or an "atom", so that cells of different sizes compare, or, of structures
+            that are periodic in one direction, an Å along it ("length"): then every band edge is a peak of one height for one mass.
+        spacing: Largest distance of wave vectors along each reciprocal vector, 1/Å, > 0.
+        grid: Numbers of wave vectors instead, for all structures alike.
+        spin_orbit: Whether to include it.
+        names: One a structure; None: `info["name"]`, or the formula and the place in the list.
+        progress: Called with (structures done, all).
+
+    Returns:
+        See `collection.py`; with the labels gap (eV), vbm, cbm and fermi (eV on the table's scale), atoms, formula.
+
+    Raises:
+        ValueError: no structure; a species that the table lacks; what `fingerprint` refuses. The structure is named.
+    """
+    structures = list(structures)
+    if not structures:
+        raise ValueError("Argument `structures` must hold one structure or more, but is empty.")
+    checks.one_of("per", per, PER)
+    checks.positive("spacing", spacing, "1/Å")
+    checks.positive("smearing", smearing, "eV")
+    pieces = as_window(window)
+    names = structure_names(structures) if names is None else [str(n) for n in names]
+    if len(names) != len(structures):
+        raise ValueError(f"Argument `names` must hold {len(structures)} names, but holds {len(names)}.")
+    lengths = np.array(
+        [_length(atoms, name) for atoms, name in zip(structures, names, strict=True)] if per == "length" else []
+    )
+    groups: dict[Any, list[int]] = {}
+    tables: dict[tuple[str, ...], Table] = {}
+    for index, atoms in enumerate(structures):
+        try:
+            species = tuple(sorted(set(site_labels(atoms))))
+            if species not in tables:
+                tables[species] = table if isinstance(table, Table) else table_for(species, table)
+            points = tuple(int(n) for n in grid) if grid is not None else grid_of(atoms, spacing)
+            key = (_topology_key(atoms, tables[species]), points)
+        except ValueError as error:
+            raise ValueError(f"Structure {names[index]}: {error}") from error
+        groups.setdefault(key, []).append(index)
+
+    count = sum(p.points for p in pieces)
+    features = np.empty((len(structures), count))
+    edges = np.empty((len(structures), 4))
+    done = 0
+    for (_, points), members in groups.items():
+        first = structures[members[0]]
+        own = tables[tuple(sorted(set(site_labels(first))))]
+        with_spin = spin_orbit and bool(own.spec.spin_orbit)
+        run = _program(first, own, _Settings(pieces, smearing, kernel, cut, points, with_spin))
+        size = min(CHUNK, len(members))
+        for at in range(0, len(members), size):
+            part = members[at : at + size]
+            found, found_edges, levels = run([structures[i] for i in (part + part[-1:] * size)[:size]])
+            for place, index in enumerate(part):
+                try:
+                    refuse_metal(pieces, found_edges[place])
+                    energy = window_energies(pieces, smearing, found_edges[place])
+                    check_window(levels[place], pieces, energy, smearing, found_edges[place], coarse)
+                except ValueError as error:
+                    raise ValueError(f"Structure {names[index]}: {error}") from error
+                features[index], edges[index] = found[place], found_edges[place]
+            done += len(part)
+            if progress is not None:
+                progress(done, len(structures))
+    sizes = np.array([len(atoms) for atoms in structures])
+    if per != "cell":
+        features = features / (sizes if per == "atom" else lengths)[:, None]
+    collection = make_collection(
+        features, names, window=pieces, smearing=smearing, kernel=kernel, cut=cut, per=per,
+        labels={
+            "fermi": edges[:, 0], "vbm": edges[:, 1], "cbm": edges[:, 2], "gap": edges[:, 3], "atoms": sizes,
+            "formula": np.array([atoms.get_chemical_formula() for atoms in structures], dtype=object),
+        },
+    )  # fmt: skip
+    for name in ("fermi", "vbm", "cbm", "gap"):
+        collection[name].attrs["units"] = "eV"
+    return collection.assign_attrs(
+        table=table if isinstance(table, str) else table.spec.name, spin_orbit=int(spin_orbit)
+    )
+
+
+def _length(atoms: ase.Atoms, name: str) -> float:
+    """Period in Å of a structure that is periodic in one direction."""
+    if atoms.pbc.sum() != 1:
+        raise ValueError(
+            f"Structure {name}: it must be periodic in one direction for `per='length'`, but is so in {atoms.pbc.sum()}."
+        )
+    return float(atoms.cell.lengths()[atoms.pbc][0])
+
+
+CHUNK = 256
+"""Structures of one program call."""
+
+
+def structure_names(structures: Sequence[ase.Atoms]) -> list[str]:
+    """`info["name"]` of each, or its formula and place; a name that repeats gets its place, too."""
+    names = [str(a.info.get("name", f"{a.get_chemical_formula()}-{i}")) for i, a in enumerate(structures)]
+    repeated = {n for n in names if names.count(n) > 1} if len(set(names)) < len(names) else set()
+    return [f"{n}-{i}" if n in repeated else n for i, n in enumerate(names)]
+
+
+def table_for(species: Sequence[str], name: str) -> Table:
+    """The table of a set of species: an element, a compound, two elements, or two compounds with a common anion.
+
+    Raises:
+        ValueError: the table holds no such combination.
+    """
+    from itertools import combinations
+
+    from bandjax.structure.crystal import elements_of
+
+    wanted = set(species)
+    known = [e.material for e in list_parameters() if e.table == name]
+    if not known:
+        load_parameters("Si", name)  # raises: there is no such table
+    parts = {}
+    for material in known:
+        try:
+            parts[material] = set(elements_of(material))
+        except ValueError:
+            parts[material] = set(load_parameters(material, name).spec.species)
+    exact = [m for m, elements in parts.items() if elements == wanted]
+    if exact:
+        return load_parameters(exact[0], name)
+    pairs = [p for p in combinations(parts, 2) if parts[p[0]] | parts[p[1]] == wanted]
+    reasons = []
+    for pair in pairs:
+        try:
+            return load_parameters(pair, name)
+        except ValueError as error:
+            reasons.append(str(error))
+    raise ValueError(
+        f"Table {name} must hold {', '.join(sorted(wanted))} as a material or a pair of materials, but does not"
+        f"{' (' + reasons[0] + ')' if reasons else ''}; it has {', '.join(known)}."
+    )
+
+
+def grid_of(atoms: ase.Atoms, spacing: float) -> tuple[int, int, int]:
+    """Numbers of wave vectors, at most `spacing` (1/Å) apart along each reciprocal vector; 1 where there is no period."""
+    lengths = 2 * np.pi * np.linalg.norm(np.asarray(atoms.cell.reciprocal()), axis=1)
+    n = [max(1, int(np.ceil(q / spacing))) if p else 1 for q, p in zip(lengths, atoms.pbc, strict=True)]
+    return n[0], n[1], n[2]
+
+
+def _topology_key(atoms: ase.Atoms, table: Table) -> Any:
+    """What makes two structures run the same program."""
+    labels, periodic = tuple(site_labels(atoms)), tuple(map(bool, atoms.pbc))
+    if site_fractions(atoms) is not None:
+        found = find_mixed_bonds(atoms, table.spec)[0]
+        return "mixed", labels, periodic, tuple(np.asarray(x).tobytes() for x in found)
+    bonds = tuple((str(b[0]), *(np.asarray(x).tobytes() for x in b[1:])) for b in find_bonds(atoms, table.spec))
+    return labels, periodic, bonds
+
+
+def _program(first: ase.Atoms, table: Table, settings: _Settings) -> Callable[[list[ase.Atoms]], tuple]:
+    """Function of structures with the topology of `first`: features (structure, energy), their edges and levels."""
+
+    def model_of(position: Any, cell: Any, fraction: Any) -> Model:
+        return tight_binding(
+            first, table, positions=position, cell=cell, composition=fraction, spin_orbit=settings.spin_orbit
+        )
+
+    def one(item: tuple) -> tuple:
+        levels = model_levels(model_of(*item), grid=settings.grid)
+        edges = band_edges(levels, smearing=settings.smearing)
+        energy = window_energies(settings.pieces, settings.smearing, edges)
+        features = density(levels, energy, smearing=settings.smearing, kernel=settings.kernel, cut=settings.cut)
+        return features, edges, levels.energy
+
+    model = model_of(first.positions, np.asarray(first.cell), site_fractions(first))
+    kind = model_levels(model, grid=settings.grid)
+    need = bytes_of_h(model) * kind.energy.shape[0]
+    mapped = jax.jit(lambda items: map_chunks(one, items, bytes_per_item=need))
+
+    def run(structures: list[ase.Atoms]) -> tuple[np.ndarray, list[BandEdges], list[Levels]]:
+        fractions = None if site_fractions(first) is None else np.stack([a.arrays["composition"] for a in structures])
+        items = (
+            np.stack([a.positions for a in structures]),
+            np.stack([np.asarray(a.cell) for a in structures]),
+            fractions,
+        )
+        features, edges, energy = jax.tree.map(np.asarray, mapped(items))
+        count = range(len(structures))
+        return (
+            features,
+            [BandEdges(*(e[i] for e in edges)) for i in count],
+            [kind._replace(energy=energy[i]) for i in count],
+        )
+
+    return run
