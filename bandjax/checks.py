@@ -6,6 +6,7 @@ through: what can only be known at run time is returned as a flag and put into w
 
 import difflib
 import math
+import numbers
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -40,6 +41,13 @@ def not_negative(name: str, x: Any, unit: str = "") -> None:
     """Raise ValueError unless every number in `x` is finite and ≥ 0."""
     if is_concrete(x) and not np.all((np.asarray(x) >= 0) & np.isfinite(np.asarray(x))):
         raise ValueError(f"Argument `{name}` must be ≥ 0{_in(unit)}, but is {_worst(x)}.")
+
+
+def whole(name: str, x: Any, least: int = 1) -> None:
+    """Raise ValueError unless `x` is one whole number ≥ `least`; 4.0 is one, True and "4" are none."""
+    number = not isinstance(x, bool | np.bool_) and np.ndim(x) == 0 and isinstance(x, numbers.Real)
+    if not number or not math.isfinite(x) or x != int(x) or x < least:
+        raise ValueError(f"Argument `{name}` must be a whole number ≥ {least}, but is {x!r}.")
 
 
 def fraction(name: str, x: Any) -> None:

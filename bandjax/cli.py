@@ -168,7 +168,8 @@ def _parser() -> argparse.ArgumentParser:
         "bandjax reconstruct map.nc --initial bands.nc -o found.nc\n"
         "bandjax reconstruct map.nc --model fit.toml -o found.nc\n"
         "Starts from surfaces on the map's grid, or from the bands of a configured model. Writes found.nc (band_energy, band_error and, from\n"
-        "counts, height and background, with every setting) and found.png. What is smooth, and how much, is chosen by held-out counts.")  # fmt: skip
+        "counts, height and background, with every setting), found.png (cuts, surface, errors), found_slices.png (volumes at constant energies, E_F among them)\n"
+        "and found_residual.png (in units of the noise). What is smooth, and how much, is chosen by held-out counts.")  # fmt: skip
     one.add_argument("map", metavar="MAP")
     one.add_argument("-o", "--output", required=True, metavar="NC", help="file of the surfaces")
     one.add_argument("--initial", metavar="NC", help="start: surfaces over the map's axes and `band`")
@@ -282,10 +283,16 @@ def _parser() -> argparse.ArgumentParser:
     one = command("fingerprint", "density-of-states fingerprints of structures",
         "bandjax fingerprint structures.extxyz -o features.nc --table vogl1983 --window vbm\n"
         "Structures from any file that ASE reads. Windows: fermi, vbm, cbm, edges, or pieces such as vbm:-3:1:257 joined by '+'.\n"
+        "bandjax fingerprint Si.npz Ge.npz -o features.nc --energies E --electrons 8      (levels of other programs)\n"
         "Writes fingerprints (states per eV), gaps and edges with every setting.")  # fmt: skip
-    one.add_argument("structures", nargs="+", metavar="FILE", help="structures, such as .extxyz")
+    one.add_argument("structures", nargs="+", metavar="FILE", help="structures, such as .extxyz, or levels (.npz)")
     one.add_argument("-o", "--output", required=True, metavar="NC", help="file of the collection")
-    one.add_argument("--table", required=True, help="parameter table, see `bandjax materials`")
+    one.add_argument("--table", help="parameter table of structures, see `bandjax materials`")
+    one.add_argument("--energies", metavar="NAME", help="of levels: array of energies in the file (k, band), eV")
+    one.add_argument("--electrons", type=float, metavar="N", help="of levels: electrons in the cell")
+    one.add_argument(
+        "--degeneracy", type=int, choices=(1, 2), default=2, help="of levels: electrons each holds (default: 2)"
+    )
     one.add_argument("--window", default="fermi", help="energies, and what they count from (default: fermi)")
     one.add_argument("--smearing", type=float, default=0.05, metavar="EV", help="of the kernel (default: 0.05)")
     one.add_argument(
@@ -298,7 +305,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="X",
         help="where the kernel ends, in smearings (default: √8; inf: nowhere)",
     )
-    one.add_argument("--per", choices=("cell", "atom"), default="cell", help="what states count in (default: cell)")
+    one.add_argument(
+        "--per", choices=("cell", "atom", "length"), default="cell", help="what states count in (default: cell)"
+    )
     one.add_argument(
         "--spacing", type=float, default=0.15, metavar="K", help="of wave vectors, at most, 1/Å (default: 0.15)"
     )
@@ -317,7 +326,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--count", type=int, default=5, metavar="N", help="neighbours (default: 5)")
     one.add_argument(
         "--metric",
-        choices=("euclidean", "cosine", "wasserstein", "mmd"),
+        choices=("euclidean", "cosine", "manhattan", "wasserstein", "mmd"),
         default="euclidean",
         help="default: euclidean",
     )

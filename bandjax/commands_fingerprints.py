@@ -9,8 +9,9 @@ import ase
 import ase.io
 import numpy as np
 
+from bandjax.checks import nearest as near
 from bandjax.config.build import UNREADABLE
-from bandjax.fingerprints import fingerprint_structures, nearest_neighbours
+from bandjax.fingerprints import file_levels, fingerprint_structures, levels_collection, nearest_neighbours
 from bandjax.io import read_collection, write_atomically, write_collection
 from bandjax.progress import Bar
 from bandjax.results import provenance_of
@@ -21,13 +22,36 @@ def run_fingerprint(options: argparse.Namespace) -> Any:
     out = Path(options.output)
     if out.suffix != ".nc":
         raise ValueError(f"Argument `--output` must name a .nc file, but is {options.output!r}.")
-    structures = read_structures(options.structures)
-    with Bar(options, 1, lambda entry: f"{entry['done']} of {entry['all']} structures") as progress:
-        collection = fingerprint_structures(
-            structures, options.table, options.window, smearing=options.smearing, kernel=options.kernel, cut=options.cut,
-            per=options.per, spacing=options.spacing, grid=options.grid, spin_orbit=not options.no_spin_orbit, coarse=options.coarse,
-            progress=lambda done, whole: progress({"done": done, "all": whole}),
-        )  # fmt: skip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    common = {
+        "window": options.window,
+        "smearing": options.smearing,
+        "kernel": options.kernel,
+        "cut": options.cut,
+        "coarse": options.coarse,
+    }
+    arrays = [path for path in options.structures if Path(path).suffix == ".npz"]
+    if arrays:
+        if len(arrays) < len(options.structures) or options.per != "cell":
+            raise ValueError("Levels (.npz files) must be given without structures and counted per cell, but are not.")
+        levels = {
+            Path(path).stem: file_levels(
+                path, energies=options.energies, electrons=options.electrons, degeneracy=options.degeneracy
+            )
+            for path in arrays
+        }
+        if len(levels) < len(arrays):
+            raise ValueError("Files of levels must have different names, but have not.")
+        collection = levels_collection(levels, **common)
+    else:
+        if options.table is None:
+            raise ValueError("Argument `--table` must name a parameter table for structures, but is not given.")
+        structures = read_structures(options.structures)
+        with Bar(options, 1, lambda entry: f"{entry['done']} of {entry['all']} structures") as progress:
+            collection = fingerprint_structures(
+                structures, options.table, per=options.per, spacing=options.spacing, grid=options.grid, spin_orbit=not options.no_spin_orbit,
+                progress=lambda done, whole: progress({"done": done, "all": whole}), **common,
+            )  # fmt: skip
     config = {k: v for k, v in vars(options).items() if k not in ("run", "json")}
     provenance = provenance_of(0, config, source_files=", ".join(map(os.fspath, options.structures)))
     write_collection(out, collection.assign_attrs(provenance))
@@ -68,7 +92,7 @@ def run_nearest(options: argparse.Namespace) -> Any:
     names = [str(n) for n in asked["structure"].values]
     if options.of is not None and options.of not in names:
         raise ValueError(
-            f"Argument `--of` must be one of the {len(names)} names, but is {options.of!r}; the first is {names[0]!r}."
+            f"Argument `--of` must be one of the {len(names)} names, but is {options.of!r}; the first is {names[0]!r}.{near(options.of, names)}"
         )
     if options.of is not None:
         one = asked.isel(structure=[names.index(options.of)])

@@ -54,15 +54,15 @@ def run_retrieval(options: argparse.Namespace) -> Any:
 
 
 def with_surfaces(dataset: xr.Dataset, found: Retrieval) -> xr.Dataset:
-    """The fit's dataset with filled areas (map, band_index) and pockets (pocket) added."""
+    """The fit's dataset with filled areas (surface, level) and pockets (pocket) added; NaN where a map's model has fewer bands."""
     if not found.surfaces:
         return dataset
     names = list(found.surfaces)
     surfaces = list(found.surfaces.values())
     dataset = dataset.assign_coords(surface=names)
     part = {"units": "1", "long_name": "part of the zone below E_F"}
-    dataset["filled"] = (("surface", "level"), np.stack([f.filled for f in surfaces]), part)
-    dataset["filled_error"] = (("surface", "level"), np.stack([f.filled_error for f in surfaces]), {"units": "1"})
+    dataset["filled"] = (("surface", "level"), _padded([f.filled for f in surfaces]), part)
+    dataset["filled_error"] = (("surface", "level"), _padded([f.filled_error for f in surfaces]), {"units": "1"})
     dataset["plane_kz"] = ("surface", np.array([f.k_z for f in surfaces]), {"units": "1/angstrom"})
     rows = [(n, p) for n, f in zip(names, surfaces, strict=True) for p in f.pockets]
     if rows:
@@ -78,6 +78,13 @@ def with_surfaces(dataset: xr.Dataset, found: Retrieval) -> xr.Dataset:
         dataset["pocket_error"] = ("pocket", np.array([p.error for _, p in rows]), {"units": "1"})
     dataset.attrs |= {"starts": found.starts, "starts_at_the_lowest": found.reached}
     return dataset
+
+
+def _padded(rows: list[np.ndarray]) -> np.ndarray:
+    out = np.full((len(rows), max(map(len, rows))), np.nan)
+    for row, values in zip(out, rows, strict=True):
+        row[: len(values)] = values
+    return out
 
 
 def told(found: Retrieval) -> str:

@@ -6,8 +6,9 @@ log-likelihood than Gaussian smoothing with the best width along every axis; (b)
 spectrum as a whole; or every other pixel along both axes kept), it gives the hidden ones a higher log-likelihood than linear and cubic
 interpolation of the counts or of the best smoothing. A loss at any level would refute it; the seconds of an epoch are stated.
 
-Fairness: both see the same counts and choose by the same rule, a held-out fifth of what they are given (widths of the smoothing: a grid along
-every axis, and a floor; the field: when to stop; its first bandwidth once, on another draw), then use all of what they are given. Of the interpolations, the one that
+Fairness: both see the same counts and choose by the same rule, a held-out fifth of what they are given, of counts in (a) and of pixels in (b) (widths
+of the smoothing: a grid along every axis, and a floor; the field: when to stop; its first bandwidth once, on another draw), then use all of what they
+are given. Who judges is drawn from a random stream of its own (`JUDGES`), which shares nothing with what is held out in training. Of the interpolations, the one that
 the *judging* counts like best is taken. `regret`: log-likelihood of the truth less that of the estimate, in nats, for simulated data; 0 is perfect.
 `gain`: field less baseline on the judging counts, with the standard error of that sum over pixels.
 """
@@ -38,6 +39,7 @@ JUDGE = 0.2  # part of the counts, and of the given counts, that judges
 WIDTHS = (0.0, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6)  # pixels
 FLOORS = (1e-3, 1e-2, 3e-2, 0.1)  # of the mean
 SPECTRUM, SHARE = 6, 0.25  # every so many spectra and this part of the pixels are hidden
+JUDGES, THINNED, SMOOTHED = 31, 32, 33  # of random streams
 MAP = "data/arpes/bilayer_graphene_K_21eV/blg_raw_angle.nc"
 
 
@@ -112,16 +114,28 @@ def log_likelihoods(mean: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return counts * np.log(np.maximum(mean, 1e-30)) - mean
 
 
-def smoothing(counts: np.ndarray, seen: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, Any]]:
-    """Gaussian mean of the seen pixels at the widths and the floor that a held-out fifth of the counts likes best."""
+def judged(counts: np.ndarray, seed: int, draw: int) -> np.ndarray:
+    """The part `JUDGE` of the counts (NaN: none) that judges both sides and is given to neither."""
+    rng = np.random.default_rng([seed, JUDGES, draw])
+    return rng.binomial(np.nan_to_num(counts).astype(int), JUDGE).astype(float)
+
+
+def smoothing(
+    counts: np.ndarray, seen: np.ndarray, rng: np.random.Generator, held_out: str = "counts"
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Gaussian mean of the seen pixels at the widths and the floor that a held-out fifth of their counts, or of them, likes best."""
     given = np.where(seen, counts, 0)
-    held = rng.binomial(given.astype(int), JUDGE).astype(float)
+    if held_out == "counts":
+        held, at, known, part = rng.binomial(given.astype(int), JUDGE).astype(float), seen, seen, JUDGE / (1 - JUDGE)
+    else:
+        at = seen & (rng.random(counts.shape) < JUDGE)
+        held, known, part = np.where(at, given, 0), seen & ~at, 1.0
     best: tuple = (-np.inf,)
     for sigma in itertools.product(WIDTHS, repeat=counts.ndim):
-        mean, whole = _smoothed(given - held, seen, sigma), (given - held).sum() / seen.sum()
+        mean, whole = _smoothed(given - held, known, sigma), (given - held).sum() / known.sum()
         for floor in FLOORS:
             trial = (mean + floor * whole) / (1 + floor)
-            score = float(np.sum(log_likelihoods(JUDGE / (1 - JUDGE) * trial, held)[seen]))
+            score = float(np.sum(log_likelihoods(part * trial, held)[at]))
             best = max(best, (score, sigma, floor))
     _, sigma, floor = best
     return (_smoothed(given, seen, sigma) + floor * given.sum() / seen.sum()) / (1 + floor), {
@@ -175,7 +189,7 @@ class Bench:
 
     def measured(self, data: xr.DataArray, part: float) -> dict[str, Any]:
         """Denoising of a part of the measured counts."""
-        rng = np.random.default_rng(self.config.seed)
+        rng = np.random.default_rng([self.config.seed, THINNED, round(1e6 * part)])
         counts = rng.binomial(np.nan_to_num(data.values).astype(int), part).astype(float)
         counts[np.isnan(data.values)] = np.nan
         row = self.denoise(counts, data, None, f"measured_{part:g}", "fourier", 0)
@@ -189,10 +203,10 @@ class Bench:
         self, counts: np.ndarray, like: xr.DataArray, truth: np.ndarray | None, name: str, kind: str, seed: int
     ) -> dict[str, Any]:
         """Field and best smoothing of 80 % of the counts, judged by the rest."""
-        rng = np.random.default_rng([self.config.seed, seed])
         valid = ~np.isnan(counts)
-        judge = rng.binomial(np.where(valid, counts, 0).astype(int), JUDGE).astype(float)
+        judge = judged(counts, self.config.seed, seed)
         given = np.where(valid, counts - judge, np.nan)
+        rng = np.random.default_rng([self.config.seed, SMOOTHED, seed])
         smooth, chosen = smoothing(np.nan_to_num(given), valid, rng)
         began = time.perf_counter()
         field = self.field(like.copy(data=given), kind, seed)
@@ -229,7 +243,7 @@ def interpolations(counts: np.ndarray, seen: np.ndarray, rng: np.random.Generato
     corner = seen[::2, ::2].all() and seen.sum() == seen[::2, ::2].size  # every other pixel along both axes
     if corner:
         small = counts[::2, ::2]
-        smooth, _ = smoothing(small, np.ones_like(small, bool), rng)
+        smooth, _ = smoothing(small, np.ones_like(small, bool), rng, "pixels")
         axes = [np.arange(0, n, 2.0) for n in counts.shape]
         points = np.stack(
             np.meshgrid(
@@ -241,7 +255,7 @@ def interpolations(counts: np.ndarray, seen: np.ndarray, rng: np.random.Generato
             f"{method} of {what}": np.maximum(RegularGridInterpolator(axes, values, method=method)(points), floor)
             for method in ("linear", "cubic") for what, values in (("counts", small), ("smoothing", smooth))
         }  # fmt: skip
-    smooth, _ = smoothing(counts, seen, rng)
+    smooth, _ = smoothing(counts, seen, rng, "pixels")
     at = np.argwhere(seen)
     out = {"smoothing": smooth}
     for method, (what, values) in itertools.product(("linear", "cubic"), (("counts", counts), ("smoothing", smooth))):
@@ -261,7 +275,9 @@ def compared(
     scores = {n: log_likelihoods(v, counts)[where] for n, v in others.items()}
     best = max(scores, key=lambda n: scores[n].sum())
     gain = own - scores[best]
+    flat = log_likelihoods(np.full_like(counts, counts[where].mean()), counts)[where]
     out: dict[str, Any] = {
+        "gain_over_flat": float(own.sum() - flat.sum()),
         "gain": float(gain.sum()), "gain_error": float(np.sqrt(gain.size) * gain.std()), "judging_counts": float(counts[where].sum()),
         "baseline": best, "gains": {n: float((own - s).sum()) for n, s in scores.items()},
     }  # fmt: skip
@@ -342,15 +358,17 @@ def run(config: Config, out: Path, keep: Callable[[dict], None] = lambda metrics
     for peak in config.hidden_peaks:
         for name in ("holes", "coarse"):
             row(f"{name}_{peak:g}", bench.interpolate, name, peak)
-    for draw in range(1, config.draws):
-        for peak in config.peaks:
-            row(f"cut_{peak:g}_{draw}", bench.simulated, "cut", peak, draw)
     for peak in config.volume_peaks:
         row(f"volume_{peak:g}", bench.simulated, "volume", peak, 0)
     for kind in config.kinds:
         for peak in config.peaks[1:3]:
             row(f"{kind}_{peak:g}", bench.simulated, "cut", peak, 0, kind)
-    for part in config.measured_parts[2:] if data is not None else ():  # the most counts take the longest
+    for part in config.measured_parts[2:3] if data is not None else ():
+        row(f"measured_{part:g}", bench.measured, data, part)
+    for draw in range(1, config.draws):
+        for peak in config.peaks:
+            row(f"cut_{peak:g}_{draw}", bench.simulated, "cut", peak, draw)
+    for part in config.measured_parts[3:] if data is not None else ():  # the most counts take the longest
         row(f"measured_{part:g}", bench.measured, data, part)
     return metrics | {"pooled": pooled(config, metrics["rows"])}
 

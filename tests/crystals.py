@@ -43,7 +43,7 @@ def name_of(case) -> str:
 
 def structure(material: str | tuple[str, str], table: Table) -> ase.Atoms:
     """The crystal that a table describes, at the table's lattice constant."""
-    if material in ("graphene", "bilayer graphene"):
+    if material in ("graphene", "bilayer graphene", "nanotube"):  # the last unrolled
         return graphene(2 if material == "bilayer graphene" else 1)
     if material == "square":
         return square_lattice()

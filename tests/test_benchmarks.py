@@ -30,6 +30,7 @@ HEAVY = {
     "stack_fit",
     "surrogate",
     "reconstruction",
+    "fingerprints",
 }
 
 

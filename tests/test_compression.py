@@ -80,13 +80,60 @@ def test_the_fewest_terms_for_a_tolerance_and_cuts():
     np.testing.assert_allclose(back, cut, atol=5e-3)
 
 
+def test_the_tolerance_holds_with_errors_too():
+    """Errors that rise tenfold towards one side: the weighted fit leaves more there, and needs more terms than the plain one."""
+    k = np.linspace(-1, 1, 80)
+    cut = xr.DataArray(np.exp(3 * k)[None], dims=("band", "k"), coords={"k": k})
+    error = 0.01 * 10 ** (2 * (k[None] + 1))
+    small = bj.compress_bands(cut, tolerance=1e-3, error=error)
+    assert (
+        float(small["rms"].max()) <= 1e-3 and small.sizes["term"] > bj.compress_bands(cut, tolerance=1e-3).sizes["term"]
+    )
+    fewer = bj.compress_bands(cut, coefficients=small.sizes["term"] - 1, error=error)
+    assert fewer["rms"].max() > 1e-3
+
+
+def test_errors_and_masks_go_by_their_axes():
+    x, y = np.meshgrid(KX, KX, indexing="ij")
+    square = surfaces(polynomial(x, y), ky=KX)
+    error = square.copy(data=np.broadcast_to(0.01 * (1 + 4 * (x > 0)), square.shape))
+    inside = xr.DataArray(x + 0.2 * y < 0.9, dims=("kx", "ky"))
+    plain = bj.compress_bands(square + 0.1 * (square > 0), coefficients=6, error=error.values, mask=inside.values)
+    turned = bj.compress_bands(
+        square + 0.1 * (square > 0), coefficients=6, error=error.transpose("ky", "band", "kx"), mask=inside.T
+    )
+    np.testing.assert_array_equal(turned["coefficient"], plain["coefficient"])
+
+
+def test_plane_waves_go_by_the_length_of_their_vectors():
+    """A cell of 3 Å × 60 Å: the ten shortest vectors are multiples of the shorter side."""
+    small = bj.compress_bands(surfaces(np.zeros((1, 31, 24))), coefficients=21, lattice=np.diag([3.0, 60.0]))
+    length = np.linalg.norm(small["function"], axis=1)
+    np.testing.assert_allclose(length, [0, *np.repeat(3.0 * np.arange(1, 11), 2)])
+
+
 FLAT = surfaces(np.zeros((2, KX.size, KY.size)))
 REFUSED = {
-    "neither": (dict(), "`coefficients` or `tolerance` must be given"),
-    "both": (dict(coefficients=3, tolerance=0.1), "`coefficients` or `tolerance` must be given"),
+    "neither": (dict(), "`coefficients` or `tolerance` must be given, but neither is"),
+    "both": (dict(coefficients=3, tolerance=0.1), "`coefficients` or `tolerance` must be given, but both are"),
     "too many": (dict(coefficients=500), "`coefficients` must be 1 to 372.*744 pixels.*is 500"),
     "unknown basis": (dict(coefficients=3, basis="zernike"), "`basis`.*'zernike'"),
-    "no lattice": (dict(coefficients=3, basis="plane_waves"), r"`lattice` must have shape \(2, 2\)"),
+    "no lattice": (
+        dict(coefficients=3, basis="plane_waves"),
+        r"`lattice` must have shape \(2, 2\) for plane waves, but is missing",
+    ),
+    "vectors on a line": (
+        dict(coefficients=3, lattice=np.ones((2, 2))),
+        "`lattice` must hold vectors that span the plane",
+    ),
+    "a row of pixels": (
+        dict(coefficients=6, mask=np.arange(KX.size)[:, None] + 0 * KY == 3),
+        "`coefficients` must be at most 2 for these 24 pixels.*is 6",
+    ),
+    "errors of another shape": (
+        dict(coefficients=3, error=np.ones((2, 24, 31))),
+        r"`error` must have shape \(2, 31, 24\)",
+    ),
     "mask of another shape": (dict(coefficients=3, mask=np.ones(3, bool)), "`mask`"),
     "errors of zero": (dict(coefficients=3, error=np.zeros(FLAT.shape)), "`error` must be > 0"),
 }
@@ -101,7 +148,7 @@ def test_refusals(case):
 
 def test_refusals_of_what_no_basis_can():
     rough = surfaces(np.random.default_rng(0).normal(size=FLAT.shape))
-    with pytest.raises(ValueError, match=r"`tolerance` must be at least what 372 terms leave, 0\.\d+ eV, but is 1e-06"):
+    with pytest.raises(ValueError, match=r"`tolerance` must be at least what 300 terms leave, 0\.\d+ eV, but is 1e-06"):
         bj.compress_bands(rough, tolerance=1e-6)
     with pytest.raises(ValueError, match="`axes` must hold kx, ky, but holds k"):
         bj.expand_bands(bj.compress_bands(FLAT, coefficients=3), {"k": KX})

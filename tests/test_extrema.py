@@ -83,6 +83,31 @@ def test_distances():
     np.testing.assert_allclose(band_distance(one, tilted, shift="common")["rms"], 0.2)
 
 
+def test_a_hole_hides_only_what_lies_beside_it():
+    """The minimum far from a missing pixel is found as before; one within the radius of it is not claimed."""
+    surface = (K[:, None] - 0.3) ** 2 + (K - 0.1) ** 2
+    whole = surfaces(surface)
+    (expected,) = band_extrema(whole, radius=0.2)
+    holed = whole.copy(deep=True)
+    holed[0, 3, 5] = np.nan
+    (found,) = band_extrema(holed, radius=0.2)
+    np.testing.assert_allclose([*found.k, found.energy, *found.mass], [*expected.k, expected.energy, *expected.mass])
+    holed[0, 26, 23] = np.nan
+    assert band_extrema(holed, radius=0.2) == []
+    with pytest.raises(ValueError, match="finite energies around it in every band"):
+        band_extrema(whole * np.nan, radius=0.2)
+
+
+def test_pairs_are_those_that_are_nearest_after_the_shift():
+    """Two shapes, each moved to where the other was: by raw squares they would be taken for one another."""
+    one = surfaces(K[:, None] + 0 * K, 1 + 0.5 * K**2 + 0 * K[:, None])
+    other = surfaces(1 + K[:, None] + 0 * K, 0.5 * K**2 + 0 * K[:, None])
+    found = band_distance(one, other, match=True, shift="band")
+    np.testing.assert_array_equal(found["partner"], [0, 1])
+    np.testing.assert_allclose(found["rms"], 0, atol=1e-12)
+    np.testing.assert_array_equal(band_distance(one, other, match=True)["partner"], [1, 0])
+
+
 LINE = xr.DataArray(K**2, dims="kx", coords={"kx": ("kx", K, UNIT)})
 REFUSED = {
     "degrees": (lambda: band_extrema(LINE.assign_coords(kx=("kx", K, {"units": "degree"})), radius=0.2), "'kx' in 1/angstrom.*'degree'"),

@@ -188,6 +188,9 @@ def test_distances_by_hand():
     step = at[1] - at[0]
     a, b = (np.exp(-((at - m) ** 2) / 0.02) for m in (0.0, 0.4))
     assert bj.fingerprint_distance(a, b) == pytest.approx(np.sqrt(((a - b) ** 2).sum()))
+    assert bj.fingerprint_distance(a, b, "manhattan", step=step) == pytest.approx(
+        2 * 0.1 * sqrt(2 * np.pi) * erf(sqrt(2)), rel=5e-4
+    )
     assert bj.fingerprint_distance(a, b, "cosine") == pytest.approx(
         1 - exp(-(0.4**2) / 0.04), abs=1e-9
     )  # overlap of Gaussians
@@ -279,6 +282,30 @@ def test_levels_of_ase():
     lines = BandStructure(path, np.zeros((1, 7, 3)) + np.array([-1.0, 0.0, 2.0]), reference=0.5)
     edges = bj.band_edges(ase_levels(lines))
     assert (edges.vbm, edges.cbm) == (0.0, 2.0)
+
+
+def test_levels_of_files(tmp_path, capsys):
+    """The command line takes levels of other programs."""
+    rng = np.random.default_rng(6)
+    for name, moved in (("a", 0.0), ("b", 0.1), ("c", 0.5)):
+        np.savez(tmp_path / f"{name}.npz", E=rng.normal([-1.0 - moved, 2.0], 0.2, (300, 2)), weights=np.ones(300))
+    files = [str(tmp_path / f"{n}.npz") for n in "abc"]
+    common = ["-o", str(tmp_path / "f.nc"), "--window", "cbm:-6:0:121", "--smearing", "0.2", "--json"]
+    assert main(["fingerprint", *files, "--electrons", "2", *common]) == 0
+    assert len(json.loads(capsys.readouterr().out)["gap"]) == 3
+    assert (
+        main(["nearest", str(tmp_path / "f.nc"), "--of", "a", "--metric", "wasserstein", "--count", "2", "--json"]) == 0
+    )
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)["a"]] == ["b", "c"]
+    for more, words in (([], "knows neither"), (["--electrons", "2", "--per", "atom"], "counted per cell")):
+        assert main(["fingerprint", *files, *more, *common]) == 2
+        assert words in capsys.readouterr().err
+    assert (
+        main(["fingerprint", files[0], str(tmp_path / "s.extxyz"), *common]) == 2
+        and "without structures" in capsys.readouterr().err
+    )
+    (tmp_path / "s.extxyz").write_text("")
+    assert main(["fingerprint", str(tmp_path / "s.extxyz"), *common]) == 2 and "`--table`" in capsys.readouterr().err
 
 
 def test_bad_input(silicon, tmp_path, capsys):

@@ -11,8 +11,9 @@ import xarray as xr
 from bandjax import fit_field, load_field
 from bandjax.cli import main
 from bandjax.plot import plot_field
-from bandjax.reconstruction import field_training
+from bandjax.reconstruction import field_training, implicit
 from bandjax.reconstruction.field_training import log_likelihood
+from experiments import implicit_field as experiment
 
 KX, ENERGY = np.linspace(-0.5, 0.5, 20), np.linspace(-1.0, 0.2, 24)
 UNITS = {"kx": "1/angstrom", "energy": "eV"}
@@ -77,6 +78,37 @@ def test_scattered_counts_are_as_good_as_a_map(field):
     assert spread_of(found, mean_of()) < 0.3
 
 
+@pytest.mark.parametrize("peak", [30.0, 300.0])
+def test_who_judges_has_no_random_numbers_in_common_with_the_training(peak):
+    """Where no pixel is empty, two binomial draws from one stream go in step: residuals of both were seen to correlate by 0.97."""
+    counts = np.random.default_rng(0).poisson(peak, (60, 80)).astype(float)
+    judge = experiment.judged(counts, 0, 0)
+    given = counts - judge
+    axes = {"kx": np.arange(60.0), "energy": np.arange(80.0)}
+    data = xr.DataArray(given, dims=tuple(axes), coords={n: (n, a, {"units": UNITS[n]}) for n, a in axes.items()})
+    run = implicit._Run(
+        implicit._table(data, None, None, None, None, 1.0), {"seed": 0, "held_out_by": "counts"}, None, None, {}
+    )
+    for number in range(2):
+        held = run.split(number).held_counts.reshape(counts.shape)
+        for left in (judge - 0.2 * counts, counts - peak):
+            off = np.corrcoef((held - 0.2 * given).ravel(), left.ravel())[0, 1]
+            assert abs(off) < 4 / np.sqrt(counts.size)
+
+
+def test_smoothing_is_chosen_by_the_task():
+    """Of a map that is constant along one axis, whose pixels are hidden at random: widths by pixels are large along it, and small for counts
+    without noise, which pixels between them need all the same."""
+    rng = np.random.default_rng(0)
+    mean = np.repeat(1e4 * (1 + np.sin(np.arange(30))[:, None] ** 2), 12, axis=1)
+    seen = rng.random(mean.shape) > 0.3
+    by_counts, by_pixels = (
+        experiment.smoothing(rng.poisson(mean).astype(float), seen, rng, by)[1]["sigma_pixels"]
+        for by in ("counts", "pixels")
+    )
+    assert by_pixels[1] >= 1.0 and by_pixels[0] <= 0.5 and by_counts[0] <= 0.5
+
+
 @pytest.mark.slow
 def test_missing_pixels_are_filled():
     holes = COUNTS.copy()
@@ -120,6 +152,70 @@ def test_a_field_comes_back_from_its_file(field, tmp_path):
         load_field(tmp_path / "none.npz")
 
 
+def test_whole_numbers_are_coordinates_like_others(field):
+    """Weights follow the dtype of the coordinates: as whole numbers all of them were 0 or 1."""
+    whole = np.array([[0, -1], [0, 0]])
+    np.testing.assert_array_equal(field(whole), field(whole.astype(float)))
+    assert field(whole)[0] != field(whole)[1]
+
+
+def test_a_damaged_field_is_refused(field, tmp_path):
+    path = field.save(tmp_path / "field.npz")
+    with np.load(path) as found:
+        arrays = dict(found)
+    head = json.loads(str(arrays["head"]))
+    leaves = sorted(n for n in arrays if n.startswith("leaf"))
+    damaged = {
+        "names": arrays | {"head": np.array(json.dumps({k: v for k, v in head.items() if k != "names"}))},
+        "sirens": arrays | {"head": np.array(json.dumps(head | {"kind": "sirens"}))},
+        "an odd number of leaves": {n: v for n, v in arrays.items() if n != leaves[-1]},
+        "another number of axes": arrays | {"centre": np.zeros(3)},
+    }
+    for what, content in damaged.items():
+        np.savez(path, **content)
+        with pytest.raises(ValueError, match=r"must (hold a whole field|be a field saved by bandjax)"):
+            load_field(path)
+            pytest.fail(what)
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(ValueError, match="must be a field saved by bandjax"):
+        load_field(path)
+
+
+def test_other_data_are_another_training(tmp_path):
+    """As many counts in as many pixels, at other places, with another exposure, in another order: none takes the old training."""
+    small = SMALL | {"members": 1, "rounds": 2}
+    fit_field(as_map(COUNTS), folder=tmp_path, **small)
+    others = {
+        "order": dict(data=as_map(COUNTS[::-1].copy())),
+        "exposure": dict(data=as_map(COUNTS), exposure=np.full(COUNTS.shape, 2.0)),
+        "places": dict(data=as_map(COUNTS).assign_coords(kx=("kx", 2 * KX, {"units": "1/angstrom"}))),
+    }
+    for given in others.values():
+        with pytest.raises(ValueError, match="training of this configuration, but data = "):
+            fit_field(**given, folder=tmp_path, **small)
+
+
+def test_a_finished_training_keeps_its_seconds(tmp_path):
+    """Read from its file it takes no time, and is not said to have taken none; a broken file is named."""
+    small = SMALL | {"members": 1, "rounds": 3}
+    first = fit_field(as_map(COUNTS), folder=tmp_path, **small).record["seconds_per_epoch"]
+    again = fit_field(as_map(COUNTS), folder=tmp_path, **small).record["seconds_per_epoch"]
+    assert 0 < first == again
+    (state,) = tmp_path.glob("*.npz")
+    state.write_bytes(state.read_bytes()[:-200])
+    with pytest.raises(ValueError, match=f"File {state} must hold the state of a training"):
+        fit_field(as_map(COUNTS), folder=tmp_path, **small)
+
+
+def test_pixels_of_an_uneven_axis_are_its_own():
+    """Halves of the distances to the neighbours: 1, 1.5 and 2 on an axis 0, 1, 3, 5 of half length 2.5."""
+    axis = np.array([0.0, 1.0, 3.0, 5.0])
+    data = xr.DataArray(np.full((4, 20), 5.0), dims=("kx", "energy"), coords={"kx": axis, "energy": np.arange(20.0)})
+    table = implicit._table(data, None, None, UNITS, None, 1.0)
+    np.testing.assert_allclose(table.pixel[::20, 0], np.array([0.5, 0.75, 1.0, 1.0]) / 2.5)
+    np.testing.assert_allclose(table.pixel[:, 1], 0.5 / 9.5)
+
+
 @pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_field(field, tmp_path, monkeypatch):
     monkeypatch.setattr(field_training, "KEPT_EVERY", 0.0)
@@ -158,6 +254,16 @@ def test_the_figure_of_a_field(field, tmp_path):
         plot_field(as_map(COUNTS).rename(kx="ky"), field)
 
 
+def test_the_residual_of_an_exposed_map(field):
+    """Twenty times as long as for `field`: counts twenty times as high are no residual, once they are told to be."""
+    counts = as_map(np.random.default_rng(5).poisson(20 * mean_of()).astype(float))
+    exposure = xr.full_like(counts, 20.0).T
+    left = {
+        e is None: plot_field(counts, field, exposure=e).axes[2].collections[0].get_array() for e in (None, exposure)
+    }
+    assert np.abs(left[False]).mean() < 3 < 20 < np.abs(left[True]).mean()
+
+
 NEGATIVE, INFINITE = COUNTS.copy(), COUNTS.copy()
 NEGATIVE[2, 3], INFINITE[2, 3] = -1, np.inf
 REFUSED = {
@@ -179,6 +285,10 @@ REFUSED = {
     "unknown kind": (lambda: fit_field(as_map(COUNTS), kind="sirens"), "`kind`.*'sirens'.*'siren'"),
     "bandwidth of zero": (lambda: fit_field(as_map(COUNTS), bandwidth=0.0), "`bandwidth` must be > 0"),
     "bandwidths of another number": (lambda: fit_field(as_map(COUNTS), bandwidth=(1.0, 2.0, 3.0)), r"`bandwidth` must have shape \(2,\)"),
+    "half a network": (lambda: fit_field(as_map(COUNTS), members=2.5), "`members` must be a whole number ≥ 1, but is 2.5"),
+    "half a wave": (lambda: fit_field(as_map(COUNTS), width=8.5), "`width` must be a whole number ≥ 1, but is 8.5"),
+    "no wave": (lambda: fit_field(as_map(COUNTS), width=0), "`width` must be a whole number ≥ 1, but is 0"),
+    "a word for a number": (lambda: fit_field(as_map(COUNTS), noise_scale="measured"), '`noise_scale` must be a number > 0 or "measure", but is \'measured\''),
     "noise of points": (lambda: fit_field(COUNTS.ravel(), GRID.reshape(-1, 2), units=UNITS, noise_scale="measure"), "`noise_scale`"),
 }  # fmt: skip
 

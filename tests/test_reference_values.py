@@ -224,7 +224,7 @@ def test_every_listed_table_gives_bands():
     assert count == {
         **{"vogl1983": 16, "klimeck2000": 16, "jancu1998": 12, "boykin2004": 4, "niquet2009": 2},
         **{"pbe_sp3s": 2, "pbe_sp3d5s": 2},
-        **{"pz": 2, "single_orbital": 3, "two_orbital": 3},
+        **{"pz": 3, "single_orbital": 3, "two_orbital": 3},
     }
     for entry in entries:
         table = load_parameters(entry.material, entry.table)

@@ -10,10 +10,14 @@ import pytest
 import xarray as xr
 
 import bandjax as bj
+from bandjax import plot
 from bandjax.cli import main
+from bandjax.inference import retrieve
 from bandjax.inference.brightness import brightness_of
+from bandjax.inference.fit import FitResult, MapResult
 from bandjax.inference.partial import window_limits
 from bandjax.inference.problem import make_objective, observed, prepare
+from bandjax.inference.uncertainty import Residuals
 from bandjax.photoemission.pixels import as_axes
 from bandjax.spectrum.fermi_surface import (
     filled_areas,
@@ -43,10 +47,15 @@ def problem(**changes) -> bj.Problem:
     return bj.Problem(MODEL_OF, parameters, INSTRUMENT, inflate=False, broadening=((0.0, 0.3),), **changes)
 
 
+# 1.5 prior widths from where the fits begin, one of them the other way: a fit that ignored the data would not end here
+TRUTH = {"t": 0.46, "t'": -0.145, "fermi_energy": -0.425, "gain": 9.0}
+
+
 @pytest.fixture(scope="module")
 def counts() -> xr.DataArray:
     like = empty()
-    mean = np.asarray(bj.arpes_image(MODEL_OF({}), INSTRUMENT, like))
+    there = INSTRUMENT.replace(fermi_energy=TRUTH["fermi_energy"], gain=TRUTH["gain"])
+    mean = np.asarray(bj.arpes_image(MODEL_OF(TRUTH), there, like))
     return like.copy(data=np.random.default_rng(0).poisson(mean).astype(float))
 
 
@@ -113,9 +122,10 @@ def test_random_parts_keep_whole_spectra():
 @pytest.mark.slow
 def test_starts_agree_and_errors_cover_the_truth(found):
     assert found.reached == found.starts == 4 and found.fit.converged
-    truth = {"t": 0.4, "t'": -0.1, "fermi_energy": -0.5, "gain": 8.0}
-    pulls = [(found.fit.values[n] - v) / found.fit.errors[n] for n, v in truth.items()]
+    pulls = [(found.fit.values[n] - v) / found.fit.errors[n] for n, v in TRUTH.items()]
     assert np.abs(pulls).max() < 3.5 and found.used["map"] == pytest.approx(0.25 * 9 / 13)
+    for name, own in found.fit.problem.parameters.items():
+        assert not found.fit.errors[name] > 0.5 * own.sigma  # the data say it, not the prior (a gain has none)
 
 
 @pytest.mark.slow
@@ -134,7 +144,7 @@ def test_the_area_has_the_error_of_the_parameters(found):
 
     spread = float(jnp.std(jax.lax.map(filled, jnp.asarray(draws))))
     assert float(surface.filled_error[0]) == pytest.approx(spread, rel=0.2)  # 200 draws: 5 %
-    truth = filled_areas(plane_energies(MODEL_OF({}), 0.0, 48, surface.vectors), -0.5).mean()
+    truth = filled_areas(plane_energies(MODEL_OF(TRUTH), 0.0, 48, surface.vectors), TRUTH["fermi_energy"]).mean()
     assert abs(surface.filled[0] - float(truth)) < 4 * surface.filled_error[0]
     (pocket,) = surface.pockets
     assert pocket.kind == "hole" and pocket.area == pytest.approx(1 - surface.filled[0])
@@ -160,14 +170,17 @@ def test_a_stage_smooths_map_and_model_alike():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda c: bj.retrieve_hamiltonian(c, problem(), bands=2), "must have the 2 bands that are asked for, but .* has 1"),
-        (lambda c: bj.retrieve_hamiltonian(c, problem(), energy=(-0.2, -0.05)), "`fermi_energy` may be free where a map reaches the Fermi edge"),
+        (lambda c: bj.retrieve_hamiltonian(c, problem(), bands=2), "`bands` must be at most the 1 bands of square single_orbital, but is 2"),
         (lambda c: bj.retrieve_hamiltonian(c * np.nan, problem()), "must hold pixels with data, but all are masked"),
         (lambda c: bj.retrieve_hamiltonian(c, problem(), starts=0), "`starts` must be a whole number ≥ 1"),
+        (lambda c: bj.retrieve_hamiltonian(c, problem(), starts=2.5), "`starts` must be a whole number ≥ 1, but is 2.5"),
+        (lambda c: bj.retrieve_hamiltonian(c, problem(), starts=True), "`starts` must be a whole number ≥ 1, but is True"),
+        (lambda c: bj.retrieve_hamiltonian(c, problem(), starts=[]), "`starts` must be a whole number ≥ 1 or a list of points"),
         (lambda c: bj.retrieve_hamiltonian(c, problem(), grid=4), "`grid` must be a whole number ≥ 8"),
         (lambda c: bj.part_of_map(c, 0.0), r"`fraction` must be a number in \(0, 1\], but is 0.0"),
         (lambda c: bj.part_of_map(c, 1.5), r"`fraction` must be a number in \(0, 1\]"),
         (lambda c: bj.part_of_map(c, 0.5, pattern="half"), "`pattern` must be one of 'window', 'random'"),
+        (lambda c: bj.part_of_map(c, energy=(-0.1, 0.0, 0.1)), r"`energy` must have shape \(2,\), but has shape \(3,\)"),
         (lambda c: bj.part_of_map(c, energy=(1.0, 2.0)), "`energy` must hold energies of the map"),
         (lambda c: bj.part_of_map(c, 1e-3, pattern="random"), "`fraction` must leave a spectrum"),
     ],
@@ -238,7 +251,140 @@ kz_points = 1
     dataset = bj.read_result(tmp_path / "out" / "result.nc")
     assert dataset["filled"].dims == ("surface", "level") and "pocket_area" in dataset
     assert main([*command, "--bands", "3"]) == 2
-    assert "must have the 3 bands" in capsys.readouterr().err
+    assert "`bands` must be at most the 2 bands of tetragonal two_orbital, but is 3" in capsys.readouterr().err
+
+
+def given_to_the_fit(monkeypatch, data, own, **options):
+    """What `retrieve_hamiltonian` hands to `fit`."""
+    seen = {}
+
+    def fit(data, problem, **more):
+        seen.update(data=data, **more)
+        raise StopIteration
+
+    monkeypatch.setattr(retrieve, "fit", fit)
+    with pytest.raises(StopIteration):
+        bj.retrieve_hamiltonian(data, own, **options)
+    return seen
+
+
+def test_a_single_given_start_is_where_the_descent_begins(monkeypatch):
+    point = {"t": 0.5, "t'": -0.05, "fermi_energy": -0.4, "gain": 7.0}
+    assert given_to_the_fit(monkeypatch, empty(), problem(), starts=[point])["starts"] == [point]
+    assert given_to_the_fit(monkeypatch, empty(), problem(), starts=1)["starts"] == 1
+    drawn = given_to_the_fit(monkeypatch, empty(), problem(), starts=np.int64(3))["starts"]
+    assert len(drawn) == 3 and drawn[0]["t"] == 0.4 and drawn[1]["t"] != 0.4 and drawn[2]["gain"] == pytest.approx(8.0)
+
+
+def test_a_mapping_of_one_map_keeps_its_name(monkeypatch):
+    own = dataclasses.replace(problem(), parameters={"t": bj.Parameter(0.4, sigma=0.04), "foo.gain": bj.Parameter(8.0)})
+    seen = given_to_the_fit(monkeypatch, {"foo": empty()}, own, starts=1)
+    assert list(seen["data"]) == ["foo"]
+    parts, transform = prepare(seen["data"], own)
+    assert parts[0].name == "foo" and transform.names == ("t", "foo.gain")
+
+
+def test_the_margin_of_an_angle_map_is_in_degrees(monkeypatch):
+    """Three σ of a resolution in 1/Å around the window, whatever the axes: at E_kin = 35.5 eV a degree is 0.0533 1/Å."""
+    degree = np.deg2rad(1) * 0.512317 * np.sqrt(INSTRUMENT.photon_energy - INSTRUMENT.work_function)
+    kept = {}
+    for names, step in ((("ky", "kx"), 0.02), (("deflector", "angle"), 0.02 / degree)):
+        at = step * (np.arange(40) - 19.5)
+        axes = {names[0]: at, names[1]: at, "energy": np.linspace(-0.1, 0.1, 3)}
+        data = xr.DataArray(np.ones((40, 40, 3)), dims=tuple(axes), coords=axes)
+        part = given_to_the_fit(monkeypatch, data, problem(), starts=1, fraction=0.25)["data"]["map"]
+        kept[names] = part.shape
+    assert kept["ky", "kx"] == kept["deflector", "angle"] == (25, 25, 3)  # 20 and 3 × 0.09/2.355/0.02 = 5 beside them
+
+
+@pytest.fixture(scope="module")
+def graphene() -> bj.Retrieval:
+    """As if fitted: a map about K, the lattice constant and E_F free; what follows from a fit is looked at."""
+    table, k = bj.load_parameters("graphene", "pz").replace(epsilon=0.0), np.linspace(-0.35, 0.35, 10)
+    like = empty(10, (-0.2, 0.1, 5)).assign_coords(kx=k, ky=k)
+
+    def model_of(values):
+        scale = values["a"] / 2.46
+        return bj.tight_binding(
+            ATOMS, table, positions=scale * ATOMS.positions, cell=scale * ATOMS.cell.array, spin_orbit=False
+        )  # hoppings follow the distance
+
+    there = INSTRUMENT.replace(fermi_energy=-0.6, origin=(4 * np.pi / (3 * 2.46), 0.0))
+    parameters = {"a": bj.Parameter(2.46, sigma=0.05, unit="Å")} | bj.instrument_parameters(
+        there, {"fermi_energy": 0.05}
+    )
+    own, errors = bj.Problem(model_of, parameters, there), {"a": 0.01, "fermi_energy": 0.02}
+    one = MapResult(like, like, 0 * like, like, Residuals(1.0, (0.0,) * 3, 1.0, np.nan))
+    found = FitResult(
+        {"a": 2.46, "fermi_energy": -0.6}, errors, {}, ("a", "fermi_energy"), np.diag([1e-4, 4e-4]), {}, {}, {"map": one}, 0.0, 1.0,
+        True, [], [], own, np.zeros(2),
+    )  # fmt: skip
+    return bj.Retrieval(found, 1, 1, {"map": retrieve.fermi_surface_of(found, grid=60)}, {"map": 1.0}, 0.0, [])
+
+
+ATOMS = bj.graphene(a=2.46)
+
+
+def test_contours_lie_where_the_map_counts_its_momenta_from(graphene):
+    """About K the pocket of the Dirac cone is drawn about the middle: on every drawn contour a band is at E_F."""
+    axis = plot.plot_fermi_surface(graphene).axes[1]
+    drawn = [p.vertices for c in axis.collections if hasattr(c, "levels") for p in c.get_paths() if len(p.vertices)]
+    points = np.concatenate(drawn)
+    inside = points[np.abs(points).max(axis=1) < 0.35]
+    assert len(inside) > 8 and np.abs(np.linalg.norm(inside, axis=1) - 0.1).max() < 0.03  # 0.6 eV over ħv = 6 eV Å
+    origin = np.array(graphene.fit.instrument().origin)
+    k = np.concatenate([inside + origin, np.zeros((len(inside), 1))], axis=1)
+    energies = np.asarray(bj.bands(graphene.fit.model(), k)) - graphene.fit.values["fermi_energy"]
+    assert np.abs(energies).min(axis=1).max() < 0.03  # of a cone whose radius is three steps
+
+
+def test_a_lattice_constant_scales_the_zone_with_the_surface(graphene):
+    """Against areas of a crystal 0.2 % larger: its part of the zone moves with its hoppings only."""
+    surface = graphene.surfaces["map"]
+    a, level = graphene.fit.values["a"], graphene.fit.values["fermi_energy"]
+
+    def filled(a):
+        model = graphene.fit.problem.model_of({"a": a})
+        return np.asarray(filled_areas(plane_energies(model, 0.0, 60), level).mean(axis=(1, 2, 3)))
+
+    slope = (filled(1.001 * a) - filled(0.999 * a)) / (0.002 * a)
+    only_a = dataclasses.replace(graphene.fit, covariance=np.diag([0.01**2, 0.0]))
+    error = retrieve.fermi_surface_of(only_a, grid=60).filled_error
+    assert error[0] > 1e-5
+    np.testing.assert_allclose(error, 0.01 * np.abs(slope), rtol=0.02, atol=1e-9)
+    assert surface.zone == pytest.approx(8 * np.pi**2 / (np.sqrt(3) * a**2), rel=1e-5)
+
+
+def test_a_parameter_on_its_bound_leaves_areas_without_an_error(graphene):
+    """`fit` says that its error is not known (NaN) and keeps 1e-30 in the covariance: areas must not take it for exact."""
+    at_bound = graphene.fit.errors | {"fermi_energy": np.nan}
+    known = dataclasses.replace(graphene.fit, errors=at_bound, covariance=np.diag([0.01**2, 1e-30]))
+    surface = retrieve.fermi_surface_of(known, grid=60)
+    assert (
+        np.isinf(surface.filled_error[0]) and surface.filled_error[1] == 0
+    )  # the upper band is empty whatever E_F does
+    assert np.isinf(surface.band_error).all()
+    metrics = retrieve.retrieval_metrics(dataclasses.replace(graphene, surfaces={"map": surface}))
+    json.dumps(metrics, allow_nan=False)
+    assert metrics["surfaces"]["map"]["filled_error"] == [None, 0.0]
+
+
+def test_a_fit_is_not_lost_with_its_surface(graphene, monkeypatch):
+    def broken(*args, **more):
+        raise ValueError("Argument `model` must be periodic.")
+
+    monkeypatch.setattr(retrieve, "fermi_surface_of", broken)
+    monkeypatch.setattr(retrieve, "fit", lambda *args, **more: graphene.fit)
+    again = bj.retrieve_hamiltonian(graphene.fit.maps["map"].data, graphene.fit.problem, starts=1)
+    assert again.surfaces == {} and "Map map: no Fermi surface (Argument `model` must be periodic.)" in again.report
+
+
+def test_a_map_that_ends_below_the_fermi_edge_is_fitted(monkeypatch):
+    """`fermi_energy` places the bands on the table's scale: bands below E_F determine it."""
+    assert (
+        given_to_the_fit(monkeypatch, empty(), problem(), energy=(-0.2, -0.05), starts=1)["data"]["map"]["energy"].max()
+        < 0
+    )
 
 
 MODELS = {  # structure, table, what is free, Fermi level on the table's scale, photon energy, centre of the map
@@ -252,7 +398,7 @@ MODELS = {  # structure, table, what is free, Fermi level on the table's scale, 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_every_kind_of_model_is_retrieved(name):
-    """From half of a volume above E_F − 0.3 eV, two starts; values within their errors of those that the data were made with."""
+    """From half of a volume, two starts; values within their errors of those that the data were made with."""
     atoms, free, level, photon, origin = MODELS[name]
     material, _, which = name.rpartition(" ")
     table = bj.load_parameters(material, which)
@@ -261,16 +407,20 @@ def test_every_kind_of_model_is_retrieved(name):
         fermi_energy=level, photon_energy=photon, origin=origin, fwhm_momentum=0.08, eta=0.08
     )
     k = np.linspace(-0.6, 0.6, 18)
-    axes = {"ky": k, "kx": k, "energy": np.linspace(-0.5, 0.1, 16)}
-    mean = np.asarray(bj.arpes_image(model_of({}), instrument, axes, kz_points=1))
+    axes = {"ky": k, "kx": k, "energy": np.linspace(-0.3, 0.1, 11)}  # k_z of one point is that of the window's middle
+    sign = np.array([1.5, -1.5])  # prior widths from where the fits begin
+    truth = {n: float(table[n]) * (1 + 0.04 * s) for n, s in zip(free, sign, strict=False)}
+    truth |= {"fermi_energy": level - 0.045, "gain": 9.0}
+    there = instrument.replace(fermi_energy=truth["fermi_energy"], gain=truth["gain"])
+    mean = np.asarray(bj.arpes_image(model_of(truth), there, axes, kz_points=1))
     data = xr.DataArray(np.random.default_rng(1).poisson(mean).astype(float), dims=tuple(axes), coords=axes)
     parameters = {n: bj.Parameter(float(table[n]), sigma=0.04 * abs(float(table[n]))) for n in free}
     parameters |= bj.instrument_parameters(instrument, {"fermi_energy": 0.03, "gain": None})
     problem = bj.Problem(model_of, parameters, instrument, inflate=False, broadening=((0.0, 0.3),), kz_points=1, seed=3)
-    found = bj.retrieve_hamiltonian(data, problem, starts=2, fraction=0.5, energy=(-0.3, 0.1), grid=24)
-    truth = {**{n: float(table[n]) for n in free}, "fermi_energy": level, "gain": 8.0}
+    found = bj.retrieve_hamiltonian(data, problem, starts=2, fraction=0.5, grid=24)
     pulls = [(found.fit.values[n] - v) / found.fit.errors[n] for n, v in truth.items()]
     assert found.reached == 2 and np.abs(pulls).max() < 3.5
+    assert found.fit.errors[free[0]] < 0.5 * parameters[free[0]].sigma  # the data say it, not the prior
     assert np.isfinite(found.surfaces["map"].filled_error).all()
 
 
@@ -279,6 +429,10 @@ def test_every_kind_of_model_is_retrieved(name):
     [
         (lambda: bj.brightness_parameters(4), "`order` must be a whole number from 1 to 3, but is 4"),
         (lambda: bj.brightness_parameters(1, lateral=0), "`lateral` must be a whole number from 1 to 2"),
+        (
+            lambda: bj.fit(empty().isel(ky=0, drop=True), problem_with(bj.brightness_parameters(1))),
+            "`brightness_y` must go with maps that have two lateral axes, but map `map` has kx, energy",
+        ),
         (lambda: bj.fit(empty(), problem_with({"brightness_z": bj.Parameter(0.0)})), "`brightness_z` must be a value of the model"),
     ],
 )  # fmt: skip

@@ -12,13 +12,14 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bandjax import checks
-from bandjax.fingerprints.density import PUBLISHED_SMEARING
+from bandjax.fingerprints.density import PUBLISHED_SMEARING, fingerprint
 from bandjax.fingerprints.distances import VECTOR_METRICS, embedded, fingerprint_distance
 from bandjax.fingerprints.kernels import PUBLISHED_CUT
+from bandjax.fingerprints.levels import Levels, band_edges
 from bandjax.fingerprints.windows import Window, as_window, piece_steps, relative_energies
 
 SETTINGS = ("window", "smearing", "kernel", "cut", "per")
-PER = ("cell", "atom")
+PER = ("cell", "atom", "length")
 
 
 class Neighbours(NamedTuple):
@@ -45,7 +46,7 @@ def make_collection(
         features: Shape (structure, energy), states per eV and `per`.
         names: One a structure.
         window, smearing, kernel, cut: As `fingerprint` was given them.
-        per: "cell" or "atom": what the states are counted in.
+        per: "cell", "atom" or (of wires and tubes) "length" in Å: what the states are counted in.
         labels: Further variables (structure,) by name.
 
     Raises:
@@ -59,7 +60,7 @@ def make_collection(
     checks.one_of("per", per, PER)
     dataset = xr.Dataset(
         {
-            "fingerprint": (("structure", "energy"), features, {"units": f"1/eV/{per}", "long_name": "density of states"}),
+            "fingerprint": (("structure", "energy"), features, {"units": f"1/eV/{'angstrom' if per == 'length' else per}", "long_name": "density of states"}),
             "step": ("energy", piece_steps(pieces, smearing), {"units": "eV", "long_name": "weight of each point in an integral"}),
             "relative_energy": ("energy", energy, {"units": "eV", "long_name": "energy beside each piece's reference"}),
         },
@@ -69,6 +70,34 @@ def make_collection(
     for name, values in (labels or {}).items():
         dataset[name] = ("structure", np.asarray(values))
     return dataset
+
+
+def levels_collection(
+    levels: Mapping[str, Levels],
+    window: str | Window | Sequence[Window] = "fermi",
+    *,
+    smearing: float = PUBLISHED_SMEARING,
+    kernel: str = "gaussian",
+    cut: float = PUBLISHED_CUT,
+    coarse: bool = False,
+) -> xr.Dataset:
+    """Collection of the fingerprints (per cell) of named levels, with fermi, vbm, cbm and gap in eV as labels; see `fingerprint`.
+
+    Raises:
+        ValueError: there are none; what `fingerprint` refuses, with the name.
+    """
+    if not levels:
+        raise ValueError("Argument `levels` must hold one crystal or more, but is empty.")
+    options = {"smearing": smearing, "kernel": kernel, "cut": cut}
+    rows, edges = [], []
+    for name, one in levels.items():
+        try:
+            edges.append(band_edges(one, smearing=smearing))
+            rows.append(np.asarray(fingerprint(one, window, coarse=coarse, **options)))
+        except ValueError as error:
+            raise ValueError(f"Levels {name}: {error}") from error
+    labels = {n: np.array([float(getattr(e, n)) for e in edges]) for n in ("fermi", "vbm", "cbm", "gap")}
+    return make_collection(np.stack(rows), list(levels), window=window, labels=labels, **options)
 
 
 def window_text(pieces: Sequence[Window]) -> str:

@@ -2,13 +2,14 @@
 
     "euclidean"     √Σ_i (a_i − b_i)²
     "cosine"        1 − a·b/(|a| |b|)
+    "manhattan"     ∫ |a − b| dE: the area between both, states that lie elsewhere; of narrow peaks it counts those without partner
     "wasserstein"   ∫ |A(E) − B(E)| dE in eV, A and B the running integrals of a and b, each scaled to end at 1: how far, on the mean,
                     weight has to be moved along the energy
     "mmd"           √(∫∫ (a−b)(E) exp(−(E−E′)²/2σ²) (a−b)(E′) dE dE′), σ = `sigma_mmd`: the maximum mean discrepancy of a Gaussian kernel
 
 The first two are those of A. Zadoks, A. Marrazzo, N. Marzari, npj Comput. Mater. (2024) (after); the last is after A. Gretton et al.,
 J. Mach. Learn. Res. 13, 723 (2012). Each is the distance of vectors that `embedded` makes, straight ("euclidean", "mmd"), by the
-angle ("cosine") or along the axes ("wasserstein"), so that a search in a collection needs nothing else.
+angle ("cosine") or along the axes ("manhattan", "wasserstein"), so that a search in a collection needs nothing else.
 """
 
 from functools import partial
@@ -20,8 +21,10 @@ from jax.typing import ArrayLike
 
 from bandjax import checks
 
-METRICS = ("euclidean", "cosine", "wasserstein", "mmd")
-VECTOR_METRICS = {"euclidean": "euclidean", "cosine": "cosine", "wasserstein": "manhattan", "mmd": "euclidean"}
+METRICS = ("euclidean", "cosine", "manhattan", "wasserstein", "mmd")
+VECTOR_METRICS = {
+    "euclidean": "euclidean", "cosine": "cosine", "manhattan": "manhattan", "wasserstein": "manhattan", "mmd": "euclidean",
+}  # fmt: skip
 """Distance of embedded vectors, by its name in scikit-learn."""
 
 
@@ -60,11 +63,18 @@ def embedded(
     if metric == "wasserstein":
         reached = jnp.cumsum(features * step, axis=-1) - features * step / 2
         return reached * step
-    if metric == "mmd":  # R with R Rᵀ = the kernel, whose eigenvalues below 0 are rounding
-        value, vector = np.linalg.eigh(_gaussian_kernel(step, sigma_mmd))
-        root = jnp.asarray(vector * np.sqrt(np.maximum(value, 0.0)), features.dtype)
+    if metric == "manhattan":
+        return features * step
+    if metric == "mmd":
+        root = jnp.asarray(mmd_root(step, sigma_mmd), features.dtype)
         return jnp.matmul(features * step, root, precision="highest")
     return features
+
+
+def mmd_root(step: np.ndarray, sigma: float) -> np.ndarray:
+    """R with R Rᵀ = exp(−(E−E′)²/2σ²) of a window's points; eigenvalues below 0 are rounding."""
+    value, vector = np.linalg.eigh(_gaussian_kernel(step, sigma))
+    return vector * np.sqrt(np.maximum(value, 0.0))
 
 
 def fingerprint_distance(
@@ -149,7 +159,7 @@ def vector_distance(a: jax.Array, b: jax.Array, metric: str) -> jax.Array:
     if metric == "cosine":
         norm = jnp.sqrt(jnp.sum(a**2, axis=-1) * jnp.sum(b**2, axis=-1))
         return 1 - jnp.sum(a * b, axis=-1) / norm
-    if metric == "wasserstein":
+    if metric in ("manhattan", "wasserstein"):
         return jnp.sum(jnp.abs(a - b), axis=-1)
     return _root(jnp.sum((a - b) ** 2, axis=-1))
 

@@ -55,10 +55,12 @@ def fingerprint_structures(
     """A collection of the fingerprints of structures, by a parameter table.
 
     Args:
-        structures: Crystals; `arrays["composition"]` may hold fractions (see `tight_binding`).
+        structures: Crystals; `arrays["composition"]` may hold fractions (see `tight_binding`). `info["materials"]` such as
+            "GaAs InAs" names the materials of an alloy whose symbols do not tell them.
         table: Name of a table that holds every structure's species, or a table.
         window, smearing, kernel, cut, coarse: See `fingerprint`.
-        per: Count states in the "cell", as published, or an "atom", so that cells of different sizes compare.
+        per: Count states in the "cell", as published, or an "atom", so that cells of different sizes compare, or, of structures
+            that are periodic in one direction, an Å along it ("length"): then every band edge is a peak of one height for one mass.
         spacing: Largest distance of wave vectors along each reciprocal vector, 1/Å, > 0.
         grid: Numbers of wave vectors instead, for all structures alike.
         spin_orbit: Whether to include it.
@@ -81,15 +83,18 @@ def fingerprint_structures(
     names = structure_names(structures) if names is None else [str(n) for n in names]
     if len(names) != len(structures):
         raise ValueError(f"Argument `names` must hold {len(structures)} names, but holds {len(names)}.")
+    lengths = np.array(
+        [_length(atoms, name) for atoms, name in zip(structures, names, strict=True)] if per == "length" else []
+    )
     groups: dict[Any, list[int]] = {}
     tables: dict[tuple[str, ...], Table] = {}
     for index, atoms in enumerate(structures):
         try:
-            species = tuple(sorted(set(site_labels(atoms))))
-            if species not in tables:
-                tables[species] = table if isinstance(table, Table) else table_for(species, table)
+            kind = _kind(atoms)
+            if kind not in tables:
+                tables[kind] = table if isinstance(table, Table) else _table_of(kind, table)
             points = tuple(int(n) for n in grid) if grid is not None else grid_of(atoms, spacing)
-            key = (_topology_key(atoms, tables[species]), points)
+            key = (_topology_key(atoms, tables[kind]), kind, points)
         except ValueError as error:
             raise ValueError(f"Structure {names[index]}: {error}") from error
         groups.setdefault(key, []).append(index)
@@ -98,9 +103,8 @@ def fingerprint_structures(
     features = np.empty((len(structures), count))
     edges = np.empty((len(structures), 4))
     done = 0
-    for (_, points), members in groups.items():
-        first = structures[members[0]]
-        own = tables[tuple(sorted(set(site_labels(first))))]
+    for (_, kind, points), members in groups.items():
+        first, own = structures[members[0]], tables[kind]
         with_spin = spin_orbit and bool(own.spec.spin_orbit)
         run = _program(first, own, _Settings(pieces, smearing, kernel, cut, points, with_spin))
         size = min(CHUNK, len(members))
@@ -119,8 +123,8 @@ def fingerprint_structures(
             if progress is not None:
                 progress(done, len(structures))
     sizes = np.array([len(atoms) for atoms in structures])
-    if per == "atom":
-        features = features / sizes[:, None]
+    if per != "cell":
+        features = features / (sizes if per == "atom" else lengths)[:, None]
     collection = make_collection(
         features, names, window=pieces, smearing=smearing, kernel=kernel, cut=cut, per=per,
         labels={
@@ -135,6 +139,15 @@ def fingerprint_structures(
     )
 
 
+def _length(atoms: ase.Atoms, name: str) -> float:
+    """Period in Å of a structure that is periodic in one direction."""
+    if atoms.pbc.sum() != 1:
+        raise ValueError(
+            f"Structure {name}: it must be periodic in one direction for `per='length'`, but is so in {atoms.pbc.sum()}."
+        )
+    return float(atoms.cell.lengths()[atoms.pbc][0])
+
+
 CHUNK = 256
 """Structures of one program call."""
 
@@ -144,6 +157,18 @@ def structure_names(structures: Sequence[ase.Atoms]) -> list[str]:
     names = [str(a.info.get("name", f"{a.get_chemical_formula()}-{i}")) for i, a in enumerate(structures)]
     repeated = {n for n in names if names.count(n) > 1} if len(set(names)) < len(names) else set()
     return [f"{n}-{i}" if n in repeated else n for i, n in enumerate(names)]
+
+
+def _kind(atoms: ase.Atoms) -> tuple[str, ...]:
+    """What tells a structure's table: the materials that it names, or its species."""
+    materials = str(atoms.info.get("materials", "")).split()
+    return ("materials", *materials) if materials else ("species", *sorted(set(site_labels(atoms))))
+
+
+def _table_of(kind: tuple[str, ...], name: str) -> Table:
+    if kind[0] == "species":
+        return table_for(kind[1:], name)
+    return load_parameters(kind[1] if len(kind) == 2 else kind[1:], name)
 
 
 def table_for(species: Sequence[str], name: str) -> Table:

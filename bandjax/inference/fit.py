@@ -385,7 +385,8 @@ def _derived(result: FitResult, transform, x: np.ndarray, covariance: np.ndarray
         return numbers(build(values), dataclasses.replace(result, values=values).instrument())
 
     centre = at(x)
-    step = np.where(np.isfinite(np.diagonal(covariance)), np.sqrt(np.diagonal(covariance)), transform.scale) * 0.1
+    known = np.isfinite([result.errors[n] for n in result.names])  # measured, and not on a bound
+    step = np.where(known, np.sqrt(np.where(known, np.diagonal(covariance), 1.0)), transform.scale) * 0.1
     jacobian = {name: np.zeros(x.size) for name in centre}
     for i in range(x.size):
         high, low = at(x + step[i] * np.eye(x.size)[i]), at(x - step[i] * np.eye(x.size)[i])
@@ -395,6 +396,8 @@ def _derived(result: FitResult, transform, x: np.ndarray, covariance: np.ndarray
     def error(name: str, matrix: np.ndarray) -> float:
         j = jacobian[name]
         used = j != 0
+        if not known[used].all():
+            return np.inf
         return float(np.sqrt(j[used] @ matrix[np.ix_(used, used)] @ j[used]))
 
     return {name: (value, error(name, covariance), error(name, resampled)) for name, value in centre.items()}

@@ -9,8 +9,9 @@ import numpy as np
 from scipy.stats import norm
 
 from bandjax.inference.fit import FitResult
-from bandjax.inference.parameters import Transform, all_values, draw_from_prior, make_transform
+from bandjax.inference.parameters import all_values, draw_from_prior, make_transform
 from bandjax.inference.posterior import Posterior
+from bandjax.inference.starts import holding_loose
 
 Quantity = Callable[[Mapping[str, Any]], Any]
 STANDS_OUT = 0.9  # probability from which a whole number is given
@@ -148,7 +149,7 @@ def profile_band(
     used = (np.asarray(jax.jacfwd(at)(jnp.asarray(x))) != 0).any(axis=0)  # parameters that the profile depends on
     drawn = _gaussian_draws(x, used, result, rng) if posterior is None else posterior.draws
     drawn = np.clip(drawn, transform.lower, transform.upper)  # a Gaussian knows no bounds
-    held = _without_loose(transform, x, used)
+    held = holding_loose(transform, x, ~used)  # what the profile does not depend on
     before = np.asarray(of(jnp.asarray([draw_from_prior(held, rng) for _ in range(PRIOR_DRAWS)])))
     after = np.asarray(of(jnp.asarray(drawn)))
     error, prior_error = after.std(axis=0), before.std(axis=0)
@@ -170,13 +171,6 @@ def profile_band(
     return ProfileBand(
         depth, np.asarray(of(jnp.asarray(x[None])))[0], error, before.mean(axis=0), prior_error, share, report
     )
-
-
-def _without_loose(transform: Transform, x: np.ndarray, used: np.ndarray) -> Transform:
-    """The priors, with numbers that have none (a gain) held where the profile does not depend on them."""
-    held = ~np.isfinite(transform.sigma) & ~(np.isfinite(transform.lower) & np.isfinite(transform.upper)) & ~used
-    sigma = np.where(held, 1e-9 * transform.scale, transform.sigma)
-    return transform._replace(prior=np.where(held, x, transform.prior), sigma=sigma)
 
 
 def _gaussian_draws(x: np.ndarray, used: np.ndarray, result: FitResult, rng: np.random.Generator) -> np.ndarray:

@@ -16,20 +16,23 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from bandjax import checks
 from bandjax.hamiltonian import Model
 from bandjax.inference.descent import Progress
 from bandjax.inference.fit import SAME_END, FitResult, fit
-from bandjax.inference.parameters import all_values, draw_from_prior, make_transform
+from bandjax.inference.parameters import all_values, make_transform
 from bandjax.inference.partial import part_of_map
 from bandjax.inference.problem import Problem, instrument_values, model_values, of_map
+from bandjax.inference.starts import drawn_values, holding_loose
 from bandjax.photoemission import Instrument
-from bandjax.photoemission.pixels import central_kz, laboratory_model
+from bandjax.photoemission.kinematics import wave_number
+from bandjax.photoemission.pixels import as_axes, central_kz, laboratory_model
 from bandjax.spectrum.fermi_surface import (
     check_grid,
     filled_areas,
     find_pockets,
     plane_energies,
-    plane_vectors,
+    plane_steps,
     pocket_area,
 )
 from bandjax.units import FWHM_PER_SIGMA
@@ -83,7 +86,7 @@ class Retrieval:
         starts: How many descents were made, and how many of them ended within 0.05 of the lowest −log posterior.
         reached: See `starts`.
         surfaces: Fermi surface in the plane of each map.
-        used: Pixels of each map that were fitted, as a part of all its pixels with data.
+        used: Pixels of each map that were taken (fitted, or held out to score the fit), as a part of all its pixels with data.
         seconds: Wall-clock time, compilation included.
         report: Sentences of the fit, and on the areas.
     """
@@ -119,7 +122,7 @@ def retrieve_hamiltonian(
         data: A map, or maps by name (other k_z, other energies), fitted jointly.
         problem: Model, parameters with priors, instrument, noise; see `Problem`.
         starts: Descents: the first from the parameters' values, the others from draws out of their priors (a parameter with
-            neither a prior nor two bounds, such as a gain, keeps its value). Or the points themselves, by name.
+            neither a prior nor two bounds, such as a gain, keeps its value). Or the points themselves, by name, also if it is one.
         fraction: Part of the wave vectors that is used; see `part_of_map`.
         pattern: "window" or "random".
         energy: (low, high), E − E_F in eV, such as (−0.1, 0.05); None: all.
@@ -130,50 +133,55 @@ def retrieve_hamiltonian(
         max_steps, progress, state_file, bootstrap_draws: As for `fit`.
 
     Returns:
-        `Retrieval`, also where the fit has not converged (it says so).
+        `Retrieval`, also where the fit has not converged or a Fermi surface could not be made (it says so).
 
     Raises:
-        ValueError: what `fit` and `part_of_map` raise; the model has fewer bands than `bands`; or `fermi_energy` is free
-            and no map reaches the Fermi edge.
+        ValueError: what `fit` and `part_of_map` raise, or the model has fewer bands than `bands`.
     """
     began = time.perf_counter()
     check_grid(grid)
-    maps = dict(data) if isinstance(data, Mapping) and not isinstance(data, xr.DataArray) else {"map": data}
+    maps = {"map": data} if isinstance(data, xr.DataArray) else dict(data)
     parts = {}
     for name, array in maps.items():
-        blur = MARGIN * float(of_map(problem.instrument, name).fwhm_momentum) / FWHM_PER_SIGMA
-        parts[name] = part_of_map(array, fraction, pattern=pattern, energy=energy, margin=blur, seed=problem.seed)
+        margin = window_margin(array, of_map(problem.instrument, name))
+        parts[name] = part_of_map(array, fraction, pattern=pattern, energy=energy, margin=margin, seed=problem.seed)
     _check_bands(problem, next(iter(maps)), bands)
-    _check_edge(problem, parts)
-    points = starts if not isinstance(starts, int) else _drawn(problem, starts)
-    given = parts if len(parts) > 1 or isinstance(problem.instrument, Mapping) else next(iter(parts.values()))
+    points, given = _points(problem, starts)
     found = fit(
-        given, problem, starts=points if len(points) > 1 else 1, max_steps=max_steps, progress=progress, state_file=state_file,
-        bootstrap_draws=bootstrap_draws,
+        parts, problem, starts=given, max_steps=max_steps, progress=progress, state_file=state_file, bootstrap_draws=bootstrap_draws
     )  # fmt: skip
     costs = np.array(found.start_costs or (found.cost,))
     reached = int((costs - costs.min() < SAME_END).sum())
-    surfaces = {}
+    surfaces, failed = {}, []
     for name in maps:
-        surface = fermi_surface_of(found, name, k_z=k_z if k_z is None else of_map(k_z, name), grid=grid)
+        try:
+            surface = fermi_surface_of(found, name, k_z=k_z if k_z is None else of_map(k_z, name), grid=grid)
+        except ValueError as error:  # the fit is done: it is not lost for what follows from it
+            failed.append(f"Map {name}: no Fermi surface ({error})")
+            continue
         if surface is not None:
             surfaces[name] = surface
     used = {n: float(np.isfinite(parts[n].values).sum() / max(np.isfinite(maps[n].values).sum(), 1)) for n in maps}
-    report = [*found.report, *(s for n, f in surfaces.items() for s in _sentences(n, f))]
+    report = [*found.report, *(s for n, f in surfaces.items() for s in _sentences(n, f)), *failed]
     return Retrieval(found, len(points), reached, surfaces, used, time.perf_counter() - began, report)
 
 
 def fermi_surface_of(
     found: FitResult, name: str | None = None, *, k_z: float | None = None, grid: int = 120
 ) -> FermiSurface | None:
-    """Fermi surface of a fit in the plane of one of its maps, with errors; None for a crystal that is not periodic there."""
+    """Fermi surface of a fit in the plane of one of its maps, with errors; None for a crystal that is not periodic there.
+
+    Errors are infinite where a number depends on a parameter that is not measured or ended on its bound. Areas are parts of the zone of
+    each crystal: a lattice constant among the parameters scales zone and surface alike.
+    """
     name = next(iter(found.maps)) if name is None else name
     instrument = found.instrument(name)
     lab = laboratory_model(found.model(name), instrument)
     if not all(lab.topology.periodic[:2]):
         return None
-    height = _plane(lab, instrument) if k_z is None else float(k_z)
-    vectors = plane_vectors(lab)
+    height = plane_of_map(lab, instrument) if k_z is None else float(k_z)
+    steps = plane_steps(lab)
+    vectors = (steps @ np.asarray(lab.reciprocal))[:, :2]
     names = found.names
     values = {n: jnp.asarray(v) for n, v in found.values.items()}
     transform = make_transform(found.problem.parameters)
@@ -182,8 +190,9 @@ def fermi_surface_of(
         now = values | {n: x[i] for i, n in enumerate(names)}
         now |= {n: factor * now[other] for n, other, factor in transform.tied}
         there = dataclasses.replace(of_map(found.problem.instrument, name), **instrument_values(now, name))
-        model = of_map(found.problem.model_of, name)(model_values(now))
-        energies = plane_energies(laboratory_model(model, there), height, grid, vectors) - there.fermi_energy
+        now_lab = laboratory_model(of_map(found.problem.model_of, name)(model_values(now)), there)
+        own = (jnp.asarray(steps) @ now_lab.reciprocal)[:, :2]  # the grid moves with the zone
+        energies = plane_energies(now_lab, height, grid, own) - there.fermi_energy
         return energies, energies
 
     x = jnp.asarray([found.values[n] for n in names])
@@ -192,13 +201,14 @@ def fermi_surface_of(
     shares, per_energy = jax.vjp(lambda e: _areas(e, pockets), energies)
     rows = jax.vmap(per_energy)(jnp.eye(shares.size))[0]  # (area, n, n, band)
     jacobian = np.einsum("aijb,ijbp->ap", np.asarray(rows), np.asarray(slopes))
-    error = _propagated(jacobian, found.covariance)
+    known = np.isfinite([found.errors[n] for n in names])
+    error = _propagated(jacobian, found.covariance, known)
     count = energies.shape[-1]
     listed = tuple(
         PocketArea(p.band, p.kind, p.centre, float(a), float(e))
         for p, a, e in zip(pockets, np.asarray(shares)[count:], error[count:], strict=True)
     )
-    spread = _propagated(np.asarray(slopes).reshape(-1, x.size), found.covariance).reshape(energies.shape)
+    spread = _propagated(np.asarray(slopes).reshape(-1, x.size), found.covariance, known).reshape(energies.shape)
     filled = np.asarray(shares)[:count]
     return FermiSurface(height, vectors, filled, error[:count], listed, np.asarray(energies), spread)
 
@@ -209,33 +219,44 @@ def _areas(energies: jax.Array, pockets: list) -> jax.Array:
     return jnp.stack([*filled.mean(axis=(1, 2, 3)), *(pocket_area(p, filled) for p in pockets)])
 
 
-def _propagated(jacobian: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """Standard errors of numbers with these derivatives; infinite where one depends on what is not measured."""
-    known = np.isfinite(np.diagonal(covariance))
+def _propagated(jacobian: np.ndarray, covariance: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Standard errors of numbers with these derivatives; infinite where one depends on what is not `known`."""
     inner = np.where(known[:, None] & known[None, :], covariance, 0.0)
     variance = np.einsum("ap,pq,aq->a", jacobian, inner, jacobian)
     open_ended = (np.abs(jacobian[:, ~known]) > 0).any(axis=1)
     return np.where(open_ended, np.inf, np.sqrt(np.maximum(variance, 0.0)))
 
 
-def _plane(lab: Model, instrument: Instrument) -> float:
-    """k_z of normal emission at E_F."""
+def plane_of_map(lab: Model, instrument: Instrument) -> float:
+    """k_z of normal emission at E_F, 1/Å: the plane of a map's Fermi surface; 0 for a model that is not periodic along z."""
     if not lab.topology.periodic[2]:
         return 0.0
     hv = jnp.asarray(float(instrument.photon_energy))
     return float(central_kz(instrument, jnp.zeros((1, 2)), jnp.zeros(()), hv)[0])
 
 
-def _drawn(problem: Problem, starts: int) -> list[dict[str, float]]:
-    """The parameters' own values, then draws out of their priors."""
-    if starts < 1:
-        raise ValueError(f"Argument `starts` must be a whole number ≥ 1 or a list of points, but is {starts!r}.")
-    t = make_transform(problem.parameters)
-    drawable = np.isfinite(t.sigma) | (np.isfinite(t.lower) & np.isfinite(t.upper))
-    held = t._replace(prior=np.where(drawable, t.prior, t.centre), sigma=np.where(drawable, t.sigma, 1e-9 * t.scale))
-    rng = np.random.default_rng([problem.seed, 1])
-    drawn = [t.centre, *(draw_from_prior(held, rng) for _ in range(starts - 1))]
-    return [dict(zip(t.names, map(float, x), strict=True)) for x in drawn]
+def window_margin(data: xr.DataArray, instrument: Instrument) -> float:
+    """How far the momentum resolution reaches around a window, in the unit of the map's lateral axes; see `part_of_map`."""
+    reach = MARGIN * float(instrument.fwhm_momentum) / FWHM_PER_SIGMA
+    axes = as_axes(data)
+    if not axes.in_angles:
+        return reach
+    hv = (
+        min(axes.hv) if axes.hv else float(instrument.photon_energy)
+    )  # of the slowest electrons, whose angles are largest
+    return reach / float(jnp.deg2rad(1.0) * wave_number(jnp.asarray(hv - float(instrument.work_function))))
+
+
+def _points(
+    problem: Problem, starts: int | Sequence[Mapping[str, float]]
+) -> tuple[Sequence[Mapping[str, float]], int | Sequence[Mapping[str, float]]]:
+    """Where descents begin, and what `fit` is told of it: of a single one that was not given, its own start."""
+    if isinstance(starts, Sequence) and not isinstance(starts, str):
+        return starts, starts
+    checks.whole("starts", starts)
+    transform = make_transform(problem.parameters)
+    points = drawn_values(holding_loose(transform, transform.centre), int(starts), problem.seed)
+    return points, points if len(points) > 1 else 1
 
 
 def _check_bands(problem: Problem, name: str, bands: int | None) -> None:
@@ -246,19 +267,9 @@ def _check_bands(problem: Problem, name: str, bands: int | None) -> None:
     model = of_map(problem.model_of, name)(model_values(start))
     count = len(model.topology.orbitals)
     if bands > count:
-        raise ValueError(f"The model must have the {bands} bands that are asked for, but {model.topology.material} {model.topology.table} has {count}.")  # fmt: skip
-
-
-def _check_edge(problem: Problem, maps: Mapping[str, xr.DataArray]) -> None:
-    free = [n for n, p in problem.parameters.items() if n.rsplit(".", 1)[-1] == "fermi_energy" and not p.fixed]
-    for name in free:
-        own = [m for m in maps if name in ("fermi_energy", f"{m}.fermi_energy")]
-        top = {m: float(maps[m]["energy"].max()) for m in own}
-        if own and max(top.values()) < 0:
-            ends = ", ".join(f"{m} at {e:.3g} eV" for m, e in top.items())
-            raise ValueError(
-                f"Parameter `{name}` may be free where a map reaches the Fermi edge (energy ≥ 0) only, but they end: {ends}."
-            )
+        raise ValueError(
+            f"Argument `bands` must be at most the {count} bands of {model.topology.material} {model.topology.table}, but is {bands}."
+        )
 
 
 def _sentences(name: str, surface: FermiSurface) -> list[str]:
@@ -274,8 +285,8 @@ def _sentences(name: str, surface: FermiSurface) -> list[str]:
 
 
 def retrieval_metrics(found: Retrieval) -> dict[str, Any]:
-    """Plain numbers of a retrieval, for JSON."""
-    return {
+    """Plain numbers of a retrieval, for JSON; None for what is not known or infinite."""
+    return _finite_or_none({
         "values": found.fit.values, "errors": found.fit.errors, "starts": found.starts, "reached": found.reached,
         "used": found.used, "seconds": found.seconds, "converged": found.fit.converged, "report": found.report,
         "reduced_chi2": {n: m.tests.reduced_chi2 for n, m in found.fit.maps.items()},
@@ -285,4 +296,12 @@ def retrieval_metrics(found: Retrieval) -> dict[str, Any]:
                 "pockets": [p._asdict() for p in f.pockets],
             } for n, f in found.surfaces.items()
         },
-    }  # fmt: skip
+    })  # fmt: skip
+
+
+def _finite_or_none(x: Any) -> Any:
+    if isinstance(x, Mapping):
+        return {k: _finite_or_none(v) for k, v in x.items()}
+    if isinstance(x, list | tuple):
+        return [_finite_or_none(v) for v in x]
+    return None if isinstance(x, float) and not np.isfinite(x) else x

@@ -40,12 +40,32 @@ def inside(transform: Transform, x: np.ndarray) -> np.ndarray:
 
 
 def drawn_points(transform: Transform, starts: int, seed: int) -> list[np.ndarray]:
-    """Unconstrained numbers of the parameters' values and of draws out of their priors."""
+    """Unconstrained numbers of the parameters' values and of draws out of their priors.
+
+    Raises:
+        ValueError: a free parameter has neither a prior nor two bounds.
+    """
+    return [start_vector(transform, point) for point in drawn_values(transform, starts, seed)]
+
+
+def drawn_values(transform: Transform, starts: int, seed: int) -> list[dict[str, float]]:
+    """The free parameters' values, then draws out of their priors, by name; see `holding_loose` for those without one."""
     rng = np.random.default_rng([seed, 1])
-    points = [start_vector(transform)]
-    for _ in range(starts - 1):
-        points.append(start_vector(transform, dict(zip(transform.names, draw_from_prior(transform, rng), strict=True))))
-    return points
+    drawn = [transform.centre, *(draw_from_prior(transform, rng) for _ in range(starts - 1))]
+    return [dict(zip(transform.names, map(float, x), strict=True)) for x in drawn]
+
+
+def holding_loose(transform: Transform, values: np.ndarray, where: np.ndarray | bool = True) -> Transform:
+    """The priors, with what has neither a prior nor two bounds (a gain) held at `values`, so that all can be drawn.
+
+    Args:
+        transform: Parameters and priors.
+        values: Of the free parameters, (parameter,).
+        where: Which of them may be held, (parameter,).
+    """
+    t = transform
+    loose = ~np.isfinite(t.sigma) & ~(np.isfinite(t.lower) & np.isfinite(t.upper)) & where
+    return t._replace(prior=np.where(loose, values, t.prior), sigma=np.where(loose, 1e-9 * t.scale, t.sigma))
 
 
 def choose_starts(costs: Sequence[float], count: int, alike: ArrayLike | None = None) -> list[int]:

@@ -72,7 +72,7 @@ def load_parameters(material: str | tuple[str, str], table: str) -> Table:
             A last "H" adds hydrogen: ("Si", "H") and ("Si", "Ge", "H") of jancu1998, with the values "H.E_s", "SiH.ss", …
         table: "vogl1983", "klimeck2000" (sp3s*), "jancu1998", "boykin2004", "niquet2009" (sp3d5s*),
             "pbe_sp3s", "pbe_sp3d5s" (Si, Ge and the pair, refitted to first principles),
-            "pz" (graphene, bilayer graphene), "single_orbital", "two_orbital" (square, cubic, tetragonal).
+            "pz" (graphene, bilayer graphene, nanotube), "single_orbital", "two_orbital" (square, cubic, tetragonal).
 
     Returns:
         Values in eV (exponents and strain constants without unit). `table.spec` carries citation and the state

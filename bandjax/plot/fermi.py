@@ -62,11 +62,12 @@ def plot_fermi_surface(
             _image(axes[0], images["data"], "Greys", 0.0, limit, "counts")
         _image(axes[1], images["model"], "Greys", 0.0, limit, "counts")
         _image(axes[2], images["residual"], "RdBu_r", -4.0, 4.0, "residual (σ)")
+        origin = found.fit.instrument(name).origin
         for axis in axes[:2]:
-            _contours(axis, found.surfaces[name], "solid", 1.2)
+            _contours(axis, found.surfaces[name], origin, "solid", 1.2)
             for style, surfaces in zip(STYLES, (others or {}).values(), strict=False):
-                _contours(axis, surfaces[name], style, 1.2, colour="black" if style == "dotted" else "tab:red")
-        titles = (f"{name}, |E − E_F| ≤ {NEAR * 1e3:.0f} meV", "model", "residual")
+                _contours(axis, surfaces[name], origin, style, 1.2, colour="black" if style == "dotted" else "tab:red")
+        titles = (f"{name}\n|E − E_F| ≤ {NEAR * 1e3:.0f} meV", "model", "residual")
         for axis, title in zip(axes, titles, strict=True):
             axis.set_title(title, fontsize=7)
     lines = [Line2D([], [], color=COLOURS[b % len(COLOURS)], label=f"band {b}, fit") for b in _crossing(found)]
@@ -87,19 +88,31 @@ def _image(axis: Axes, values: xr.DataArray, colours: str, low: float, high: flo
     image = axis.pcolormesh(
         values["kx"].values, values["ky"].values, values.values, cmap=colours, vmin=low, vmax=high, shading="nearest", rasterized=True
     )  # fmt: skip
-    axis.figure.colorbar(image, ax=axis, label=label, shrink=0.62, aspect=14)
+    bar = axis.figure.colorbar(image, ax=axis, shrink=0.62, aspect=14)
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    axis.tick_params(labelsize=7)
     axis.set_aspect("equal")
     axis.set_xlim(float(values["kx"].min()), float(values["kx"].max()))
     axis.set_ylim(float(values["ky"].min()), float(values["ky"].max()))
-    axis.set_xlabel("k_x (1/Å)")
-    axis.set_ylabel("k_y (1/Å)")
+    axis.set_xlabel("k_x (1/Å)", fontsize=8)
+    axis.set_ylabel("k_y (1/Å)", fontsize=8)
 
 
-def _contours(axis: Axes, surface: FermiSurface, style: str, width: float, *, colour: str | None = None) -> None:
-    """Contours E = E_F of every band, in all copies of the zone that the axis shows."""
+def _contours(
+    axis: Axes,
+    surface: FermiSurface,
+    origin: tuple[float, float],
+    style: str,
+    width: float,
+    *,
+    colour: str | None = None,
+) -> None:
+    """Contours E = E_F of every band, in all copies of the zone that the axis shows; its momenta count from `origin`."""
     n = surface.energies.shape[0]
     share = np.arange(n + 1) / n
-    reach = np.abs([*axis.get_xlim(), *axis.get_ylim()]).max()
+    x, y = np.array(axis.get_xlim()) + origin[0], np.array(axis.get_ylim()) + origin[1]
+    reach = np.abs([*x, *y]).max()
     copies = int(np.ceil(2 * reach / np.linalg.norm(surface.vectors, axis=1).min())) + 1
     for b in range(surface.energies.shape[-1]):
         band = np.pad(surface.energies[..., b], ((0, 1), (0, 1)), mode="wrap")
@@ -108,8 +121,10 @@ def _contours(axis: Axes, surface: FermiSurface, style: str, width: float, *, co
         for i in range(-copies, copies):
             for j in range(-copies, copies):
                 k = (share[:, None, None] + i) * surface.vectors[0] + (share[None, :, None] + j) * surface.vectors[1]
-                if (np.abs(k).min(axis=(0, 1)) > reach).any():
+                low, high = k.min(axis=(0, 1)), k.max(axis=(0, 1))
+                if high[0] < x[0] or low[0] > x[1] or high[1] < y[0] or low[1] > y[1]:
                     continue
+                k = k - np.array(origin)
                 axis.contour(
                     k[..., 0], k[..., 1], band, levels=[0.0], colors=[colour or COLOURS[b % len(COLOURS)]], linewidths=width,
                     linestyles=style,

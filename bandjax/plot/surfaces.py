@@ -53,8 +53,8 @@ def _cut(
             axis.fill_between(k, energy - error, energy + error, color=colour, alpha=0.4, linewidth=0)
         if truth is not None:
             axis.plot(k, truth.isel(at).isel(band=b).values, "k:", linewidth=0.8)
-    axis.set_xlabel(_label(found[along]))
-    axis.set_ylabel("E − E_F (eV)" if data.attrs.get("energy_reference") == "fermi" else "E (eV)")
+    axis.set_xlabel(axis_label(found[along]))
+    axis.set_ylabel(energy_label(data))
     low, high = float(data["energy"].min()), float(data["energy"].max())
     axis.set_ylim(low, high)
     if at:
@@ -70,12 +70,18 @@ def _surface(figure: Figure, axis: Axes, values: xr.DataArray, label: str, colou
         x.values, y.values, numbers, cmap=colours, vmin=limit[0], vmax=limit[1], shading="nearest", rasterized=True
     )
     figure.colorbar(shown, ax=axis, label=label)
-    axis.set_xlabel(_label(x))
-    axis.set_ylabel(_label(y))
+    axis.set_xlabel(axis_label(x))
+    axis.set_ylabel(axis_label(y))
     if x.attrs.get("units") == y.attrs.get("units"):
         axis.set_aspect("equal")
 
 
-def _label(coordinate: xr.DataArray) -> str:
+def energy_label(data: xr.DataArray) -> str:
+    """Of a map's energy axis."""
+    return "E − E_F (eV)" if data.attrs.get("energy_reference") == "fermi" else "E (eV)"
+
+
+def axis_label(coordinate: xr.DataArray) -> str:
+    """Name and unit of an axis."""
     unit = {"1/angstrom": "1/Å"}.get(coordinate.attrs.get("units", ""), coordinate.attrs.get("units", ""))
     return f"{coordinate.name} ({unit})" if unit else str(coordinate.name)

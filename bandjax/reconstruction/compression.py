@@ -19,19 +19,21 @@ from numpy.polynomial import chebyshev
 from bandjax import checks
 
 BASES = ("polynomial", "chebyshev", "cosine", "plane_waves")
+MOST = 800  # terms
+DEPENDENT = 1e-7  # half of the digits: coefficients are at most so many times larger than the surfaces
 
 
 def compress_bands(
     surfaces: xr.DataArray, *, coefficients: int | None = None, tolerance: float | None = None, basis: str | None = None,
     lattice: np.ndarray | None = None, error: xr.DataArray | np.ndarray | None = None, correlated: float = 1.0,
-    mask: np.ndarray | None = None,
+    mask: xr.DataArray | np.ndarray | None = None,
 ) -> xr.Dataset:  # fmt: skip
     """Coefficients of band surfaces.
 
     Args:
         surfaces: (band, one or two axes) in eV; NaN where there is none.
         coefficients: Terms of every band; give this or `tolerance`.
-        tolerance: eV: the fewest terms whose RMS difference from the surfaces is less in every band.
+        tolerance: eV: the fewest terms whose RMS difference from the surfaces (every pixel counting alike) is not more in any band.
         basis: One of the module's; None: "plane_waves" with a lattice, else "polynomial".
         lattice: Vectors of the lattice in the plane, Å, rows; (2, 2), or (1, 1) for a cut.
         error: Standard errors of the surfaces, the same shape, eV: the weights, and what the errors of the coefficients come from.
@@ -44,11 +46,12 @@ def compress_bands(
         lost, eV a band; `covariance` (band, term, term) with `error`. `expand_bands` makes surfaces of it.
 
     Raises:
-        ValueError: Neither or both of `coefficients` and `tolerance`, more terms than pixels, a tolerance that no number of terms reaches,
-            a lattice that is missing or of another dimension, or another shape.
+        ValueError: Neither or both of `coefficients` and `tolerance`, more terms than the pixels tell apart, a tolerance that no number of
+            terms reaches, a lattice that is missing or of another dimension, or another shape.
     """
     if (coefficients is None) == (tolerance is None):
-        raise ValueError("Argument `coefficients` or `tolerance` must be given, and not both.")
+        given = "neither is" if coefficients is None else "both are"
+        raise ValueError(f"Argument `coefficients` or `tolerance` must be given, but {given}.")
     basis = basis or ("polynomial" if lattice is None else "plane_waves")
     checks.one_of("basis", basis, BASES)
     names, values, seen = _as_rows(surfaces, mask)
@@ -60,12 +63,19 @@ def compress_bands(
         )
     weight = np.ones_like(values)
     if error is not None:
-        given = np.asarray(error, float).reshape(values.shape)
+        ordered = error.transpose(*surfaces.dims) if isinstance(error, xr.DataArray) else error
+        checks.shape_is("error", ordered, surfaces.shape)
+        given = np.asarray(ordered, float).reshape(values.shape)
         checks.positive("error", given[:, seen], "eV")
         weight = 1 / np.where(seen, given, 1.0)
     terms, extent = _terms(basis, names, surfaces, lattice, coefficients or most)
     design = _functions(basis, terms, extent, [surfaces[n].values for n in names])[seen]
-    count = len(terms) if tolerance is None else _fewest(design, values[:, seen], weight[:, seen], tolerance)
+    apart = _apart(design)
+    if coefficients is not None and apart < len(terms):
+        raise ValueError(
+            f"Argument `coefficients` must be at most {apart} for these {pixels} pixels, which tell no more functions apart, but is {coefficients}."
+        )
+    count = len(terms) if tolerance is None else _fewest(design[:, :apart], values[:, seen], weight[:, seen], tolerance)
     found, covariances, lost = [], [], []
     for row, w in zip(values[:, seen], weight[:, seen], strict=True):
         q, r = np.linalg.qr(design[:, :count] * w[:, None])
@@ -85,9 +95,6 @@ def compress_bands(
     if "band" in surfaces.coords:
         out = out.assign_coords(band=surfaces["band"].values)
     return out
-
-
-MOST = 800  # terms
 
 
 def expand_bands(compressed: xr.Dataset, axes: dict[str, np.ndarray]) -> xr.Dataset:
@@ -117,15 +124,18 @@ def expand_bands(compressed: xr.Dataset, axes: dict[str, np.ndarray]) -> xr.Data
     return xr.Dataset(made, coords=coords)
 
 
-def _as_rows(surfaces: xr.DataArray, mask: np.ndarray | None) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+def _as_rows(
+    surfaces: xr.DataArray, mask: xr.DataArray | np.ndarray | None
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """Names of the axes, (band, pixel), and which pixels count."""
     names = tuple(str(d) for d in surfaces.dims if d != "band")
     if surfaces.dims != ("band", *names) or len(names) not in (1, 2):
         found = ", ".join(map(str, surfaces.dims))
-        raise ValueError(f"Argument `surfaces` must have the axes band and one or two others, but has {found}.")
+        raise ValueError(f"Argument `surfaces` must have the axes band and then one or two others, but has {found}.")
     values = np.asarray(surfaces.values, float).reshape(surfaces.sizes["band"], -1)
     seen = np.isfinite(values).all(axis=0)
     if mask is not None:
+        mask = mask.transpose(*names) if isinstance(mask, xr.DataArray) else mask
         checks.shape_is("mask", np.asarray(mask), surfaces.shape[1:])
         seen &= np.asarray(mask, bool).ravel()
     return names, values, seen
@@ -137,19 +147,38 @@ def _terms(
     """The two numbers of every function in the order of the basis, (term, axis), and the lowest and highest place of every axis."""
     extent = np.array([[float(surfaces[n][0]), float(surfaces[n][-1])] for n in names])
     dimension = len(names)
-    reach = count if dimension == 1 else int(np.ceil(np.sqrt(2 * count))) + 2
-    ticks = np.arange(reach)
-    pairs = np.stack(np.meshgrid(*[ticks] * dimension, indexing="ij"), axis=-1).reshape(-1, dimension)
     if basis == "plane_waves":
         if lattice is None or np.shape(lattice) != (dimension, dimension):
-            raise ValueError(f"Argument `lattice` must have shape ({dimension}, {dimension}) for plane waves.")
-        mirrored = pairs[np.all(pairs > 0, axis=1)] * np.array((1, -1))[:dimension]
-        both = pairs if dimension == 1 else np.concatenate([pairs, mirrored])  # one of R and −R each
-        vectors = both @ np.asarray(lattice, float)
-        vectors = vectors[np.argsort(np.round(np.linalg.norm(vectors, axis=1), 6), kind="stable")]
-        return vectors[: count // 2 + 1].repeat(2, axis=0)[1 : count + 1], extent
+            found = "is missing" if lattice is None else f"has shape {np.shape(lattice)}"
+            raise ValueError(
+                f"Argument `lattice` must have shape ({dimension}, {dimension}) for plane waves, but {found}."
+            )
+        vectors = _shortest(np.asarray(lattice, float), count // 2 + 1)
+        return vectors.repeat(2, axis=0)[1 : count + 1], extent
+    reach = count if dimension == 1 else int(np.ceil(np.sqrt(2 * count))) + 2
+    pairs = np.stack(np.meshgrid(*[np.arange(reach)] * dimension, indexing="ij"), axis=-1).reshape(-1, dimension)
     size = {"polynomial": pairs.sum(1), "chebyshev": pairs.max(1), "cosine": (pairs**2).sum(1)}[basis]
     return pairs[np.argsort(size, kind="stable")][:count].astype(float), extent
+
+
+def _shortest(lattice: np.ndarray, count: int) -> np.ndarray:
+    """The shortest vectors of a lattice, 0 first, one of R and −R each, (count, axis)."""
+    volume = abs(np.linalg.det(lattice))
+    if not volume > 1e-9 * np.linalg.norm(lattice) ** len(lattice):
+        raise ValueError(f"Argument `lattice` must hold vectors that span the plane, but is {lattice.tolist()}.")
+    radius = volume if len(lattice) == 1 else np.sqrt(volume)
+    while True:
+        # |n_i| = |R·b_i| ≤ |R| |b_i|: all R within the radius, whatever the shape of the cell
+        reach = np.floor(radius * np.linalg.norm(np.linalg.inv(lattice), axis=0) + 1e-9).astype(int)
+        steps = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), axis=-1)
+        steps = steps.reshape(-1, len(lattice))
+        first = np.where(steps[:, 0] != 0, steps[:, 0], steps[:, -1])
+        vectors = steps[first >= 0] @ lattice
+        length = np.linalg.norm(vectors, axis=1)
+        vectors, length = vectors[length <= radius], length[length <= radius]
+        if len(vectors) >= count:
+            return vectors[np.argsort(np.round(length, 6), kind="stable")][:count]
+        radius *= 1.5
 
 
 def _functions(basis: str, terms: np.ndarray, extent: np.ndarray, axes: list[np.ndarray]) -> np.ndarray:
@@ -158,8 +187,8 @@ def _functions(basis: str, terms: np.ndarray, extent: np.ndarray, axes: list[np.
     if basis == "plane_waves":
         angles = places @ terms.T
         # 1, then a cosine and a sine of every vector
-        odd = np.arange(len(terms)) % 2 == 0
-        return np.where(odd & (np.arange(len(terms)) > 0), np.sin(angles), np.cos(angles))
+        place = np.arange(len(terms))
+        return np.where((place % 2 == 0) & (place > 0), np.sin(angles), np.cos(angles))
     unit = 2 * (places - extent[:, 0]) / (extent[:, 1] - extent[:, 0]) - 1
     if basis == "cosine":
         return np.prod(np.cos(0.5 * np.pi * (unit + 1)[:, None] * terms), axis=-1)
@@ -168,12 +197,23 @@ def _functions(basis: str, terms: np.ndarray, extent: np.ndarray, axes: list[np.
     return np.prod(parts, axis=0)
 
 
+def _apart(design: np.ndarray) -> int:
+    """How many of the first functions these pixels tell apart: the next lies within `DEPENDENT` of those before it."""
+    _, r = np.linalg.qr(design)
+    left = np.abs(np.diagonal(r)) / np.linalg.norm(design, axis=0)[: len(r)]
+    return int(np.argmax(left < DEPENDENT)) if (left < DEPENDENT).any() else min(design.shape)
+
+
 def _fewest(design: np.ndarray, values: np.ndarray, weight: np.ndarray, tolerance: float) -> int:
-    """Terms that every band needs, by the plain RMS of what the (unweighted) projection leaves."""
-    q, _ = np.linalg.qr(design)
-    left = np.sum(values**2, axis=1, keepdims=True) - np.cumsum((values @ q) ** 2, axis=1)
-    rms = np.sqrt(np.maximum(left, 0) / values.shape[1]).max(axis=0)
-    if rms.min() > tolerance:
+    """Terms that every band needs, by the plain RMS of what the weighted fit with so many terms leaves."""
+    rms = np.zeros(design.shape[1])
+    for row, w in zip(values, weight, strict=True):
+        q, _ = np.linalg.qr(design * w[:, None])  # its first n columns span the first n functions
+        left = row.copy()
+        for n, (column, share) in enumerate(zip(q.T, q.T @ (w * row), strict=True)):
+            left -= column * share / w
+            rms[n] = max(rms[n], np.sqrt(np.mean(left**2)))
+    if not rms.min() <= tolerance:
         raise ValueError(
             f"Argument `tolerance` must be at least what {len(rms)} terms leave, {rms.min():.3g} eV, but is {tolerance:g}."
         )

@@ -9,7 +9,8 @@ with C F C alone those of surfaces drawn from the prior 52 % (two axes; in the l
     C F C + max(½ C P C, ⟨b²⟩) + ½ g C P C,    b = C P (x − mean): what smoothing the answer once more takes away,
 
 ⟨⟩ over 5 × 5 pixels: with the first half both lie within 60 to 76 %. The other half is added, g from 0 to 1, where the data's share C F C/C falls
-below its median: there (holes, dark regions) the prior is all there is, and nothing shows how rough the surface is.
+below its median: there (holes, dark regions) the prior is all there is, and nothing shows how rough the surface is. F has the moduli of its diagonal (`fields.positive`):
+the curvature of the published posterior can be negative at a pixel.
 """
 
 from collections.abc import Callable
@@ -75,8 +76,9 @@ def variances(found: fields.Local, prior: fields.Smoothness, d: jax.Array, *, se
 
 def _dense(found: fields.Local, prior: fields.Smoothness, d: jax.Array) -> Variances:
     size = d.size
+    found = found._replace(hessian=fields.positive(found.hessian))
     matrix = np.asarray(_columns(found, prior, d)).reshape(size, size)
-    fisher = np.asarray(_columns(found._replace(hessian=fields.positive(found.hessian)), None, d)).reshape(size, size)
+    fisher = np.asarray(_columns(found, None, d)).reshape(size, size)
     inverse = np.linalg.inv(matrix)
     total = np.diagonal(inverse)
     noise = np.einsum("ij,jk,ki->i", inverse, fisher, inverse, optimize=True)

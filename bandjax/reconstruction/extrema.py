@@ -57,14 +57,15 @@ def band_extrema(
     """Minima, maxima and saddles inside the grid, with masses.
 
     Args:
-        surfaces: E_b(k) in eV over `band` and one or two axes in 1/Å (`Reconstruction.energy`).
+        surfaces: E_b(k) in eV over `band` and one or two axes in 1/Å (`Reconstruction.energy`); NaN where there is none: points
+            within `radius` of it are left out.
         radius: Of the parabola, 1/Å.
         draws: Draws of the same surfaces, with an axis `draw` (`Reconstruction.dataset["band_draws"]`); None: no errors.
         share: Points that fewer of the draws have are left out.
 
     Raises:
         ValueError: Axes in other units or not equidistant, a radius that holds too few points or more than the grid, draws on
-            another grid.
+            another grid, a band without any neighbourhood that is finite.
     """
     names = [str(d) for d in surfaces.dims if d != "band"]
     if "band" not in surfaces.dims:
@@ -93,7 +94,7 @@ def band_distance(first: xr.DataArray, second: xr.DataArray, *, shift: str = "no
         first: Over `band` and the axes.
         second: The same grid and as many bands; NaN in either leaves a point out.
         shift: "none"; "common", the mean difference of all bands is taken out first (another zero of energy); "band", that of each band.
-        match: Bands are paired so that the sum of squares is least (Hungarian algorithm), not by their number.
+        match: Bands are paired so that the sum of squares is least after the shift (Hungarian algorithm), not by their number.
 
     Returns:
         `rms`, `mean`, `largest` (band,), the root mean square of all (`rms_all`), `shift` taken out (band,), and `partner`, the number of the
@@ -117,7 +118,10 @@ def band_distance(first: xr.DataArray, second: xr.DataArray, *, shift: str = "no
         )
     partner = np.arange(len(one))
     if match:
-        costs = np.nanmean((one[:, None] - two[None]) ** 2, axis=-1)
+        apart = two[None] - one[:, None]
+        if shift == "band":
+            apart = apart - np.nanmean(apart, axis=-1, keepdims=True)  # a common one is that of any pairs
+        costs = np.nanmean(apart**2, axis=-1)
         partner = linear_sum_assignment(costs)[1]
     off = two[partner] - one
     taken = np.zeros(len(one))
@@ -187,15 +191,19 @@ class _Point(NamedTuple):
 def _stationary(surface: np.ndarray, fits: _Parabola, axes: list[np.ndarray]) -> list[_Point]:
     """Pixels whose parabola is stationary within their cell; of neighbours that both claim one, the nearer."""
     level, slope, hessian = fits(surface)
-    values, vectors = np.linalg.eigh(hessian)
-    regular = np.abs(values).min(axis=-1) > 1e-9 * np.abs(values).max()
+    finite = np.isfinite(level) & np.isfinite(slope).all(axis=-1) & np.isfinite(hessian).all(axis=(-2, -1))
+    if not finite.any():
+        raise ValueError(
+            "Argument `surfaces` must have a point with finite energies around it in every band, but one has none."
+        )
+    level, slope = np.where(finite, level, 0.0), np.where(finite[..., None], slope, 0.0)
+    values, vectors = np.linalg.eigh(np.where(finite[..., None, None], hessian, np.eye(surface.ndim)))
+    regular = finite & (np.abs(values).min(axis=-1) > 1e-9 * np.abs(values[finite]).max())
     safe = np.where(regular[..., None, None], hessian, np.eye(surface.ndim))
     place = -np.linalg.solve(safe, slope[..., None])[..., 0]
     cell = np.abs(place / fits.steps)
-    with np.errstate(invalid="ignore"):
-        chosen = np.argwhere(
-            regular & np.all(cell <= 0.6, axis=-1)
-        )  # a little more than half, so that none falls between two cells
+    # a little more than half, so that none falls between two cells
+    chosen = np.argwhere(regular & np.all(cell <= 0.6, axis=-1))
     points: list[tuple[float, _Point]] = []
     for at in map(tuple, chosen):
         h = values[at]

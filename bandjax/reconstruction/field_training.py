@@ -10,6 +10,7 @@ training that was killed goes on from its file to the same weights.
 import functools
 import os
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ PATIENCE = 5  # rounds without a better score
 DROPS, DROP = 2, 4.0  # how often, and by what, steps become smaller
 JUDGED = 30_000  # pixels at most, by which a round is judged
 KEPT_EVERY = 10.0  # seconds between states that are written
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)  # what a damaged .npz raises
 Told = Callable[[dict[str, Any]], None]
 
 
@@ -35,7 +37,7 @@ class Points(NamedTuple):
 
     Attributes:
         x: Scaled coordinates, (point, axis).
-        half: Half a pixel along every axis, over which batches are spread, so that the field has nothing finer; 0 for scattered points.
+        half: Half of every point's pixel, (point, axis), over which batches are spread, so that the field has nothing finer; 0 for scattered points.
         counts, exposure: Of the training, in units of the mean rate, (point,).
         held_counts, held_exposure: Of the judge, in counts.
     """
@@ -68,8 +70,8 @@ class Trained(NamedTuple):
         rounds: Of the training.
         best_round: The one that was kept.
         scores: Of every round.
-        seconds: Of the training without the judging and the first round (which compiles).
-        steps: That took these seconds.
+        seconds: Of the training without the judging and the first round of every process (which compiles).
+        steps: That took these seconds; 0 where no other round was trained.
         judged: Held-out counts that gave the score.
     """
 
@@ -91,12 +93,14 @@ class _State(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where a training is: scores of its rounds, the best of them, drops of the rate, the round of the last."""
+    """Where a training is: scores of its rounds, the best of them, drops of the rate, the round of the last, what its steps took."""
 
     scores: list[float]
     best: int = 0
     drops: int = 0
     since: int = 0
+    steps: int = 0
+    seconds: float = 0.0
 
 
 def train_network(
@@ -122,16 +126,17 @@ def train_network(
     at = np.sort(np.random.default_rng(0).permutation(len(points.x))[:JUDGED])
     judged, held, weight = x[at], points.held_counts[at], points.held_exposure[at]
     flat = float(np.sum(points.counts) / np.sum(points.exposure))
-    place, seconds, steps = _Place([]), 0.0, 0
+    place = _Place([])
     if file is not None and file.exists():
         state, place = _read(file, state)
-    written = time.monotonic()
+    written, first = time.monotonic(), len(place.scores)
     while len(place.scores) < size.rounds and place.drops <= DROPS:
         began, number = time.perf_counter(), len(place.scores)
         rate = jnp.float32(size.learning_rate / DROP**place.drops)
         state = _round(state, x, half, counts, exposure, jax.random.fold_in(key, number), rate, size)
         state.weights.log_bandwidth.block_until_ready()
-        seconds, steps = (seconds + time.perf_counter() - began, steps + STEPS) if number else (0.0, 0)
+        if number > first:
+            place = place._replace(seconds=place.seconds + time.perf_counter() - began, steps=place.steps + STEPS)
         mean = np.asarray(_rates(state.average, judged, size.kind), float) * weight
         score = log_likelihood(mean, held) - log_likelihood(flat * weight, held)
         if not np.isfinite(score):
@@ -153,8 +158,8 @@ def train_network(
         _write(file, state, place)
     scores = np.array(place.scores)
     return Trained(
-        state.best, float(scores[place.best]), len(scores), place.best, scores, seconds, steps, float(held.sum())
-    )
+        state.best, float(scores[place.best]), len(scores), place.best, scores, place.seconds, place.steps, float(held.sum())
+    )  # fmt: skip
 
 
 def log_likelihood(mean: np.ndarray, counts: np.ndarray) -> float:
@@ -181,7 +186,7 @@ def _round(
     def step(state: _State, key: jax.Array) -> tuple[_State, None]:
         which, where = jax.random.split(key)
         at = jax.random.randint(which, (size.batch,), 0, x.shape[0])
-        spread = half * jax.random.uniform(where, (size.batch, x.shape[1]), minval=-1.0)
+        spread = half[at] * jax.random.uniform(where, (size.batch, x.shape[1]), minval=-1.0)
         gradient = jax.grad(loss)(state.weights, x[at] + spread, counts[at], exposure[at])
         change, kept = optimiser.update(gradient, state.optimiser, state.weights)
         weights = jax.tree.map(lambda w, d: w - rate * d, state.weights, change)
@@ -200,12 +205,18 @@ def _write(file: Path, state: _State, place: _Place) -> None:
     leaves = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
     part = file.with_name(f".{file.name}.part")
     with part.open("wb") as out:
-        np.savez(out, scores=np.array(place.scores), place=np.array(place[1:]), **leaves)
+        np.savez(out, scores=np.array(place.scores), place=np.array(place[1:], float), **leaves)
     os.replace(part, file)
 
 
 def _read(file: Path, like: _State) -> tuple[_State, _Place]:
-    with np.load(file, allow_pickle=False) as found:
-        leaves = [jnp.asarray(found[f"leaf_{i}"]) for i in range(len(jax.tree.leaves(like)))]
-        state = jax.tree.unflatten(jax.tree.structure(like), leaves)
-        return state, _Place(found["scores"].tolist(), *map(int, found["place"]))
+    try:
+        with np.load(file, allow_pickle=False) as found:
+            leaves = [jnp.asarray(found[f"leaf_{i}"]) for i in range(len(jax.tree.leaves(like)))]
+            *whole, seconds = found["place"].tolist()
+            place = _Place(found["scores"].tolist(), *map(int, whole), seconds)
+    except UNREADABLE as error:
+        raise ValueError(
+            f"File {file} must hold the state of a training, but cannot be read ({error}); without it the training begins anew."
+        ) from error
+    return jax.tree.unflatten(jax.tree.structure(like), leaves), place

@@ -8,10 +8,10 @@ pixels matter). The bandwidth of the waves to begin with, and the width where it
 
 import dataclasses
 import functools
+import hashlib
 import io
 import json
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,13 +25,14 @@ from bandjax import checks
 from bandjax.inference.likelihood import noise_scale as measured_scale
 from bandjax.reconstruction.choose import HELD_OUT, Scan, climb, thinned
 from bandjax.reconstruction.field_network import KINDS, Weights, log_rate
-from bandjax.reconstruction.field_training import Points, Size, Told, Trained, train_network
+from bandjax.reconstruction.field_training import UNREADABLE, Points, Size, Told, Trained, train_network
 
 FORMAT = 1  # of the files
 FIRST_BANDWIDTH, TRIALS = 1.0, 5  # radians over half the window
 FIRST_WIDTH = 64
 LEAST_COUNTS, LEAST_POINTS = 200, 50  # below them nothing can be held out and judged
 MOST_AXES = 5
+SPLIT = 71  # of random streams: what is held out shares none with counts that a caller made from the same seed
 CHUNK = 8192  # points at a time: bounds the memory of an evaluation
 
 
@@ -46,8 +47,9 @@ class Field:
         units: Of the coordinates.
         centre, half: Of the window, by which coordinates are scaled to ±1, (axis,).
         level: Mean of the data in their own units; the field's rate is relative to it.
-        record: How it was made: settings, the scan of the bandwidth, scores of every round, `held_out` (gain over a flat field in
-            nats a held-out count, mean of the members), seconds an epoch.
+        record: How it was made: settings (`data` is a digest of the counts), the scan of the bandwidth, scores of every round, seconds an
+            epoch, and `held_out`: gain over a flat field in nats a held-out count, mean of the members. That is the score by which each
+            training stopped, the best of all its rounds, and of single members: no independent evidence for the field.
     """
 
     weights: Weights
@@ -66,9 +68,10 @@ class Field:
             coords: (…, axis) in the units of the data's axes.
 
         Returns:
-            Shape (…), > 0, in the dtype of `coords`. Outside the window it is an extrapolation.
+            Shape (…), > 0, in the dtype of `coords` (whole numbers count as floats). Outside the window it is an extrapolation.
         """
         x = jnp.asarray(coords)
+        x = x.astype(jnp.result_type(x, float))
         checks.shape_is("coords", x, (*["…"] * (x.ndim - 1), len(self.names)))
         return self.level * _mean_rate(self.weights, self.centre, self.half, x, self.kind)
 
@@ -136,18 +139,23 @@ def load_field(path: str | os.PathLike[str]) -> Field:
             head = json.loads(str(found["head"]))
             leaves = [found[f"leaf_{i}"] for i in range(len(found.files) - 3)]
             centre, half = found["centre"], found["half"]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"File {path} must be a field saved by bandjax, but cannot be read as one ({error})."
         ) from error
     if not isinstance(head, dict) or head.get("what") != "bandjax field" or head.get("format") != FORMAT:
         found_format = head.get("format") if isinstance(head, dict) else None
         raise ValueError(f"File {path} must be a field of format {FORMAT}, but is of format {found_format!r}.")
-    directions, phases, log_bandwidth, *layers = leaves
-    pairs = tuple(zip(layers[::2], layers[1::2], strict=True))
-    weights = Weights(directions, phases, log_bandwidth, pairs)
-    names, units = tuple(head["names"]), tuple(head["units"])
-    return Field(weights, head["kind"], names, units, centre, half, head["level"], head["record"])
+    try:
+        directions, phases, log_bandwidth, *layers = leaves
+        weights = Weights(directions, phases, log_bandwidth, tuple(zip(layers[::2], layers[1::2], strict=True)))
+        names, units = tuple(head["names"]), tuple(head["units"])
+        checks.one_of("kind", head["kind"], KINDS)
+        checks.shape_is("centre", centre, (len(names),))
+        checks.shape_is("log_bandwidth", log_bandwidth, ("members", len(names)))
+        return Field(weights, head["kind"], names, units, centre, half, float(head["level"]), dict(head["record"]))
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"File {path} must hold a whole field, but holds a damaged one ({error}).") from error
 
 
 def fit_field(
@@ -190,9 +198,11 @@ def fit_field(
     """
     checks.one_of("kind", kind, KINDS)
     checks.one_of("held_out", held_out, ("counts", "pixels"))
-    positive = {"depth": depth, "members": members, "batch": batch, "rounds": rounds, "learning_rate": learning_rate}  # fmt: skip
-    for name, value in {**positive, **({} if width is None else {"width": width})}.items():
-        checks.positive(name, value)
+    whole = {"depth": depth, "members": members, "batch": batch, "rounds": rounds}
+    for name, value in (whole if width is None else whole | {"width": width}).items():
+        checks.whole(name, value)
+    checks.whole("seed", seed, 0)
+    checks.positive("learning_rate", learning_rate)
     noise_scale = _scale(data, noise_scale)
     table = _table(data, coords, exposure, units, mask, noise_scale)
     axes = len(table.names)
@@ -204,7 +214,7 @@ def fit_field(
     settings = {
         "kind": kind, "depth": depth, "width": width, "bandwidth": bandwidth, "members": members, "held_out_by": held_out,
         "noise_scale": noise_scale, "batch": batch, "learning_rate": learning_rate, "rounds": rounds, "seed": seed,
-        "points": len(table.counts), "counts": float(table.counts.sum()),
+        "points": len(table.counts), "counts": float(table.counts.sum()), "data": _digest(table),
     }  # fmt: skip
     run = _Run(table, settings, _opened(folder, settings), progress, {})
     chosen, scans = _chosen(run)
@@ -225,6 +235,8 @@ def fit_field(
 
 
 def _scale(data: Any, noise_scale: float | str) -> float:
+    if isinstance(noise_scale, str) and noise_scale != "measure":
+        raise ValueError(f'Argument `noise_scale` must be a number > 0 or "measure", but is {noise_scale!r}.')
     if noise_scale != "measure":
         checks.positive("noise_scale", noise_scale)
         return float(noise_scale)
@@ -237,7 +249,7 @@ def _scale(data: Any, noise_scale: float | str) -> float:
 
 
 class _Table(NamedTuple):
-    """Valid points of either kind of data; `pixel` is half a pixel in scaled coordinates."""
+    """Valid points of either kind of data; `pixel` is half of each one's pixel in scaled coordinates, (point, axis)."""
 
     x: np.ndarray
     counts: np.ndarray
@@ -301,7 +313,16 @@ def _table(
             f"Axis `{name}` must have more than one value, but all points have {low[names.index(name)]:g}."
         )
     centre, half = (low + high) / 2, (high - low) / 2
-    return _Table((points - centre) / half, counts.ravel(), weight.ravel(), names, told, centre, half, pixel / half)
+    pixel = pixel[valid.ravel()] / half
+    return _Table((points - centre) / half, counts.ravel(), weight.ravel(), names, told, centre, half, pixel)
+
+
+def _digest(table: _Table) -> str:
+    """Of everything that is trained on: another map of as many counts is another training."""
+    digest = hashlib.sha256()
+    for array in (table.x, table.counts, table.exposure, table.pixel, table.centre, table.half):
+        digest.update(np.ascontiguousarray(array, float).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _of_map(
@@ -319,8 +340,8 @@ def _of_map(
         told.append(str(units.get(name, data[name].attrs.get("units", ""))))
         axes.append(np.asarray(data[name].values, float))
         _stated(name, told[-1])
-    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
-    pixel = np.array([np.diff(a).mean() / 2 if a.size > 1 else 0.0 for a in axes])
+    half = [np.gradient(a) / 2 if a.size > 1 else np.zeros(1) for a in axes]
+    points, pixel = (np.stack(np.meshgrid(*v, indexing="ij"), axis=-1).reshape(-1, len(axes)) for v in (axes, half))
     return points, names, tuple(told), pixel
 
 
@@ -343,7 +364,7 @@ def _of_points(
         raise ValueError(f"Argument `coords` must have 1 to {MOST_AXES} axes, but has {len(units)}.")
     for name, unit in units.items():
         _stated(name, unit)
-    return points, tuple(units), tuple(units.values()), np.zeros(len(units))
+    return points, tuple(units), tuple(units.values()), np.zeros_like(points)
 
 
 def _stated(name: str, unit: str) -> None:
@@ -364,7 +385,7 @@ class _Run:
     done: dict[str, Trained]
 
     def split(self, number: int) -> Points:
-        t, seed = self.table, [self.settings["seed"], number]
+        t, seed = self.table, [self.settings["seed"], SPLIT, number]
         if self.settings["held_out_by"] == "counts":
             train, held = thinned(t.counts, seed)
             weights = (1 - HELD_OUT) * t.exposure, HELD_OUT * t.exposure

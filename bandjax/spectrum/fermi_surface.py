@@ -50,20 +50,33 @@ def plane_vectors(model: Model) -> np.ndarray:
     Raises:
         ValueError: the crystal is not periodic in that plane.
     """
+    return (plane_steps(model) @ np.asarray(model.reciprocal))[:, :2]
+
+
+def plane_steps(model: Model) -> np.ndarray:
+    """The same as multiples of the reciprocal vectors, (2, 3) whole numbers: they stay when the cell changes a little.
+
+    Raises:
+        ValueError: the crystal is not periodic in that plane.
+    """
     periodic = np.array(model.topology.periodic)
     steps = np.stack(np.meshgrid(*[np.arange(-_REACH, _REACH + 1)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     steps = steps[(steps[:, ~periodic] == 0).all(axis=1)]
     vectors = steps @ np.asarray(model.reciprocal)
     length = np.linalg.norm(vectors, axis=1)
-    flat = vectors[(np.abs(vectors[:, 2]) < 1e-6) & (length > 1e-6), :2]
-    flat = flat[np.lexsort((-flat[:, 1].round(9), -flat[:, 0].round(9), np.linalg.norm(flat, axis=1).round(9)))]
-    for second in flat:
+    inside = (np.abs(vectors[:, 2]) < 1e-6) & (length > 1e-6)
+    flat, steps = vectors[inside, :2], steps[inside]
+    order = np.lexsort((-flat[:, 1].round(9), -flat[:, 0].round(9), np.linalg.norm(flat, axis=1).round(9)))
+    flat, steps = flat[order], steps[order]
+    for second, step in zip(flat, steps, strict=True):
         if abs(np.linalg.det(np.stack([flat[0], second]))) > 1e-6:
-            return np.stack([flat[0], second])
+            return np.stack([steps[0], step])
     raise ValueError("Argument `model` must be periodic in its x-y plane, but has no two reciprocal vectors there.")
 
 
-def plane_energies(model: Model, k_z: jax.Array | float, grid: int, vectors: np.ndarray | None = None) -> jax.Array:
+def plane_energies(
+    model: Model, k_z: jax.Array | float, grid: int, vectors: np.ndarray | jax.Array | None = None
+) -> jax.Array:
     """Bands on the periodic grid of a plane of constant k_z, (n, n, band) in eV."""
     plane = plane_vectors(model) if vectors is None else vectors
     share = np.arange(grid) / grid

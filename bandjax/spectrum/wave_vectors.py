@@ -37,6 +37,6 @@ def k_path(atoms: ase.Atoms, path: str, points: int = 100) -> tuple[np.ndarray, 
             known = ", ".join(lattice.special_points)
             raise ValueError(f"Argument `path` must consist of labels of the lattice ({known}), but has {label!r}.")
     found = atoms.cell.bandpath(path.replace("Γ", "G"), npoints=points, pbc=tuple(atoms.pbc))
-    distance, ticks, labels = found.get_linear_kpoint_axis()
-    marks = [(float(2 * np.pi * t), label.replace("G", "Γ")) for t, label in zip(ticks, labels, strict=True)]
-    return 2 * np.pi * found.cartesian_kpts(), 2 * np.pi * distance, marks
+    distance, ticks, labels = found.get_linear_kpoint_axis()  # with the factor 2π, which cartesian_kpts leaves out
+    marks = [(float(t), label.replace("G", "Γ")) for t, label in zip(ticks, labels, strict=True)]
+    return 2 * np.pi * found.cartesian_kpts(), distance, marks

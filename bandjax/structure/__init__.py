@@ -5,6 +5,7 @@ from bandjax.structure.crystal import cubic_lattice, graphene, square_lattice, z
 from bandjax.structure.environment import DESCRIPTORS, Environment, electronegativity, environment
 from bandjax.structure.growth import erf_profile, stack_positions
 from bandjax.structure.keating import ForceField, keating
+from bandjax.structure.nanotube import Tube, chiral_angle, list_nanotubes, nanotube, tube, tube_diameter
 from bandjax.structure.neighbours import Bonds, find_bonds, find_mixed_bonds, site_fractions, site_labels
 from bandjax.structure.potential import depth_below_surface, exponential_potential, linear_potential
 from bandjax.structure.relax import Relaxed, relax
@@ -19,7 +20,9 @@ __all__ = [
     "ForceField",
     "Relaxed",
     "Sites",
+    "Tube",
     "alloy",
+    "chiral_angle",
     "cubic_lattice",
     "depth_below_surface",
     "electronegativity",
@@ -34,6 +37,8 @@ __all__ = [
     "island",
     "keating",
     "linear_potential",
+    "list_nanotubes",
+    "nanotube",
     "relax",
     "site_fractions",
     "site_labels",
@@ -42,5 +47,7 @@ __all__ = [
     "stack_positions",
     "stepped",
     "superlattice",
+    "tube",
+    "tube_diameter",
     "zincblende",
 ]

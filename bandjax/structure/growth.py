@@ -76,7 +76,7 @@ def in_plane_constant(substrate: str | ArrayLike) -> ArrayLike:
 def stack_positions(
     composition: ArrayLike,
     a_parallel: ArrayLike,
-    materials: str | tuple[str, str] = ("Si", "Ge"),
+    materials: str | tuple[str, str] | Pair = ("Si", "Ge"),
     *,
     vacuum: float | None = None,
     hydrogen: float | None = None,
@@ -89,7 +89,8 @@ def stack_positions(
     Args:
         composition: Fraction of the second material, bottom to top, shape (layer,); of compounds (bilayer,).
         a_parallel: In-plane cubic lattice constant in Å, > 0.
-        materials: One or two names with elastic constants: "Si", ("Si", "Ge"), ("GaAs", "InAs").
+        materials: One or two names with elastic constants: "Si", ("Si", "Ge"), ("GaAs", "InAs"); or a pair, whose elastic
+            constants may be traced.
         vacuum: None stacks periodically along z; a height in Å makes a finite slab, surface up.
         hydrogen: Bond length in Å of two hydrogen atoms on each end of a slab, after all others, or None.
 
@@ -100,7 +101,7 @@ def stack_positions(
         ValueError: a composition outside [0, 1] or without layers, lengths ≤ 0, unknown materials, a periodic stack
             with an odd number of layers, hydrogen on a periodic stack.
     """
-    pair = pair_of(materials)
+    pair = materials if isinstance(materials, Pair) else pair_of(materials)
     checks.shape_is("composition", composition, ("layer",))
     checks.fraction("composition", composition)
     checks.positive("a_parallel", a_parallel, "Å")

@@ -14,4 +14,5 @@ CASES = (
     "stack_fit",
     "surrogate",
     "reconstruction",
+    "fingerprints",
 )
