@@ -116,7 +116,6 @@ def superlattice_family(
             f"Argument `materials` must be two compounds with a common anion, but is {materials!r}: the gaps of Si and Ge "
             "are not at Γ."
         )
-    layers, fractions = tuple(map(tuple, layers)), tuple(map(tuple, fractions))
     if len(layers) < 2 or len(fractions) != len(layers):
         raise ValueError(
             f"Arguments `layers` and `fractions` must have one pair of bounds for each of two layers or more, but have {len(layers)} "
@@ -135,7 +134,8 @@ def superlattice_family(
     template = graded(materials, np.zeros(longest + 1), substrate=materials[0], vacuum=VACUUM)
     least, largest = map(float, a_parallel)
     family = StackFamily(
-        tuple(materials), table, layers, fractions, (least, largest), float(interface), template,
+        (materials[0], materials[1]), table, tuple((low, high) for low, high in layers),
+        tuple((float(low), float(high)) for low, high in fractions), (least, largest), float(interface), template,
         valence_offset(table, materials),
     )  # fmt: skip
     tight_binding(template, table)  # says what the table lacks
