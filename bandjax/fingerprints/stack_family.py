@@ -246,6 +246,18 @@ number_slopes = jax.jit(partial(with_slopes, stack_features), static_argnums=0)
 """`stack_features` and their derivatives in p, shapes (number,) and (number, value)."""
 
 
+def between_periods(
+    family: StackFamily, slopes_of: Callable[[np.ndarray, int, float], tuple[ArrayLike, ArrayLike]], p: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features of continuous layers and their derivatives, from those (`slopes_of`) of the whole periods below and above Σ n_i."""
+    layered = np.arange(len(p)) < len(family.layers)
+    total = p[layered].sum()
+    period = int(np.clip(np.floor(total), 1, family.longest - 1))
+    share = total - period
+    (a, da), (b, db) = (map(np.asarray, slopes_of(p, n, family.interface)) for n in (period, period + 1))
+    return (1 - share) * a + share * b, (1 - share) * da + share * db + np.where(layered, (b - a)[:, None], 0.0)
+
+
 def stack_levels(family: StackFamily, p: jax.Array, period: ArrayLike, sigma: ArrayLike, grid: Sequence[int]) -> Levels:
     """Levels of the superlattice on a grid as `model_levels` takes it, with levels far above all for the bilayers beyond its period."""
     model = long_model(family, p, period, sigma)
