@@ -103,7 +103,14 @@ def test_bad_input():
         (lambda: bj.operator_spectra(model, np.zeros((1, 3)), [0.0], operator="spin_orbit"), "without spin-orbit"),
         (lambda: bj.operator_spectra(model, np.zeros((1, 3)), [0.0], operator="kinetik"), "Did you mean 'kinetic'"),
         (lambda: bj.operator_spectra(model, np.zeros((1, 3)), [0.0], resolve="layer"), "`resolve` must be one of"),
-        (lambda: bj.operator_fingerprint(model, grid=(2, 2)), "three whole numbers"),
+        (lambda: bj.operator_fingerprint(model, grid=(2, 2)), "3 whole numbers"),
+        (
+            lambda: bj.operator_spectra(
+                model, np.zeros((1, 3)), [0.0], operator=lambda m, k: jnp.triu(jnp.ones((10, 10)))
+            ),
+            "Hermitian",
+        ),
+        (lambda: bj.operator_spectra(model, np.zeros((1, 3)), [0.0], operator=lambda m, k: k), "of shape (10, 10)"),
     ):
         with pytest.raises(ValueError) as refused:
             call()
