@@ -142,7 +142,7 @@ def test_band_edges_of_meshes_as_they_come():
         assert bj.band_edges(bj.array_levels([[-1.0, 2.0, 5.0]], electrons=electrons)).gap == 0
     table = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), bj.load_parameters("graphene", "pz"))
     atoms = bj.graphene()
-    places = {"positions": np.asarray(atoms.positions, np.float32), "cell": np.asarray(atoms.cell, np.float32)}
+    places = {"positions": np.asarray(atoms.positions, np.float32), "cell": np.asarray(atoms.cell[:], np.float32)}
     sheet = bj.model_levels(bj.tight_binding(atoms, table, spin_orbit=False, **places), grid=(12, 12, 1))
     assert sheet.energy.dtype == np.float32 and bj.band_edges(sheet).gap == 0
 
