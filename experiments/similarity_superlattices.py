@@ -1,9 +1,10 @@
 """A density of states alone tells period and strain of a Si/Ge superlattice: nearest neighbours in a collection.
 
-Claim: of (001) superlattices Si_n Ge_m (n, m = 1 … 6, n + m even) on substrates of any lattice constant from 0.8 % below to 4 % above silicon's,
-the fingerprint's nearest neighbour (published window E_F ± 5 eV, Euclidean distance, per atom) in a collection with strains in steps of 0.4 % has the period of the query in at least 95 % and
-its strain within 0.25 % in at least 90 %. Queries are no entries: their strains are drawn at random between the steps, and their levels
-come from another grid of wave vectors, so that nothing but the crystal is shared. A lower rate would refute it. Other windows and distances are a scan beside it, out of which nothing was chosen.
+Claim: of (001) superlattices Si_n Ge_m (n, m = 1 … 6, n + m even) on substrates of any lattice constant from 0.8 % below to 4 % above
+silicon's, the fingerprint's nearest neighbour (published window E_F ± 5 eV, Euclidean distance, per atom) in a collection with strains in
+steps of 0.4 % has the period of the query in at least 95 % and its strain within 0.25 % in at least 90 %. Queries are no entries: their
+strains are drawn at random between the steps, and their levels come from another grid of wave vectors, so that nothing but the crystal is
+shared. A lower rate would refute it. Other windows and distances are a scan beside it, out of which nothing was chosen.
 
 Tight-binding crystals (simulated) by one table, in tetragonal layers by the elastic constants, without relaxation inside the layers.
 """
