@@ -225,7 +225,9 @@ STRAINED = {
 
 
 @pytest.mark.parametrize("what", STRAINED)
-@pytest.mark.parametrize("metric", [None, *METRICS])
+@pytest.mark.parametrize(
+    "metric", [None, "mmd", *(pytest.param(m, marks=pytest.mark.slow) for m in METRICS if m != "mmd")]
+)
 def test_gradients_of_fingerprints_and_distances(what, metric, silicon):
     """Uncut kernel, fixed alignment: AD = central difference to 1e-6 of its size (the step leaves 1e-7 of curvature)."""
     edges = bj.band_edges(silicon)
