@@ -79,7 +79,12 @@ def check_config(path: Path, config: Any) -> dict[str, Any]:
 
 
 def kept_rows(
-    folder: Path, tasks: Iterable[tuple[str, tuple]], config: Any, make: Callable[..., dict[str, Any]]
+    folder: Path,
+    tasks: Iterable[tuple[str, tuple]],
+    config: Any,
+    make: Callable[..., dict[str, Any]],
+    *,
+    what: str = "images",
 ) -> list[dict[str, Any]]:
     """Rows that a folder keeps, one JSON file each: made where there is none yet, so that a killed run goes on where it was.
 
@@ -88,13 +93,14 @@ def kept_rows(
         tasks: Name of each file, and what `make` is called with.
         config: Of the experiment, kept in every row.
         make: Gives the rest of a row.
+        what: The rows are of, for the progress bar.
 
     Raises:
         ValueError: a file was made with another configuration; see `check_config`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for name, task in track(list(tasks), "images"):
+    for name, task in track(list(tasks), what):
         path = folder / f"{name}.json"
         if not path.exists():
             row = {"config": dataclasses.asdict(config)} | make(*task)

@@ -228,7 +228,7 @@ def test_siren_standin(tmp_path):
 
 def test_similarity_superlattices(tmp_path):
     metrics = run("similarity_superlattices", tmp_path)  # two periods, strains in five steps
-    assert metrics["entries"] == 10 and metrics["scores"]["fermi"]["euclidean"]["period"] == 1
+    assert metrics["entries"] == 10 and metrics["chosen"]["period"] == 1
     assert (tmp_path / "superlattices.png").stat().st_size > 10_000
 
 
@@ -251,3 +251,14 @@ def test_similarity_nanotubes(tmp_path):
     )
     for name in ("neighbours", "windows", "densities"):
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
+def test_screen_zoo(tmp_path):
+    metrics = run("screen_zoo", tmp_path)
+    assert metrics["zoo"]["crystals"] == 64 and 0 < metrics["zoo"]["qualify"]["light"] < 0.5
+    assert set(metrics["main"]["light"]) >= {"fingerprint", "structure", "dummy"}
+    assert metrics["main"]["published"]["fingerprint"]["recall"]["mean"] > 0.7  # nine of ten qualify
+    with xr.open_dataset(tmp_path / "zoo.nc", engine="h5netcdf") as zoo:
+        assert zoo.sizes == {"structure": 64, "energy": 513} and np.isfinite(zoo.fingerprint).all()
+    again = run("screen_zoo", tmp_path)  # everything is there: the same rows
+    assert again["main"] == metrics["main"] and again["zoo"]["wall_seconds"] == metrics["zoo"]["wall_seconds"]

@@ -33,14 +33,14 @@ def test_a_parabola_has_its_own_mass(power):
 
 
 def test_masses_of_several_bands_are_weighted_by_their_carriers():
-    s, masses, temperature = np.linspace(0, 0.8, 4001), (-0.08, -0.5), 300.0
+    s, masses, edges, temperature = np.linspace(0, 0.8, 4001), (-0.08, -0.5), (-0.03, 0.0), 300.0  # they do not cross
 
-    def holes(x, mass):
-        return 1 / (np.exp(min(-parabola(x, mass) / (BOLTZMANN * temperature), 700.0)) + 1)
+    def holes(x, mass, edge):
+        return 1 / (np.exp(min(-parabola(x, mass, edge) / (BOLTZMANN * temperature), 700.0)) + 1)
 
-    counts = [quad(holes, 0, 0.8, args=(m,), epsabs=1e-12)[0] for m in masses]
+    counts = [quad(holes, 0, 0.8, args=band, epsabs=1e-12)[0] for band in zip(masses, edges, strict=True)]
     expected = sum(counts) / sum(n / m for n, m in zip(counts, masses, strict=True))
-    energy = np.stack([*(parabola(s, m) for m in masses), parabola(s, 0.1, 1.0)], axis=1)
+    energy = np.stack([*map(lambda m, e: parabola(s, m, e), masses, edges), parabola(s, 0.1, 1.0)], axis=1)
     found = path_labels(np.sort(energy, axis=1), s, 4)
     assert float(found.hole_mass) == pytest.approx(expected, rel=1e-5)  # trapezoids of 2e-4/Å
 
@@ -132,6 +132,19 @@ def test_the_mass_of_one_level_has_a_derivative_in_the_table():
     at, h = jnp.asarray(float(TABLE["E_sc"])), 1e-3
     slope = float(jax.grad(mass)(at))
     assert abs(slope) > 0.1 and slope == pytest.approx(float(mass(at + h) - mass(at - h)) / (2 * h), rel=1e-6)
+
+
+@pytest.mark.slow
+def test_the_mass_of_one_level_has_a_second_derivative_in_the_table():
+    k = np.array([0.0, 0.1, 0.0])
+
+    def mass(value):
+        model = bj.tight_binding(GAAS, Table(TABLE.values | {"E_sc": value}, TABLE.spec), spin_orbit=False)
+        return mass_tensor(model, k, 4, levels=(4, 4)).inverse[1, 1]
+
+    at, h, slope = jnp.asarray(float(TABLE["E_sc"])), 1e-3, jax.jit(jax.grad(mass))
+    second = float(jax.jit(jax.jacfwd(jax.grad(mass)))(at))
+    assert abs(second) > 0.01 and second == pytest.approx(float(slope(at + h) - slope(at - h)) / (2 * h), rel=1e-5)
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ def plot_slices(data: xr.DataArray, found: xr.Dataset, energies: Sequence[float]
     Raises:
         ValueError: the map is no volume.
     """
-    names = [str(d) for d in found["band_energy"].dims if d != "band"]
+    names = sorted(str(d) for d in found["band_energy"].dims if d != "band")  # kx along x
     if len(names) != 2:
         raise ValueError(
             f"Argument `data` must be a volume for slices, but has the axes {', '.join(map(str, data.dims))}."
@@ -54,7 +54,7 @@ def plot_residual(data: xr.DataArray, found: xr.Dataset) -> Figure:
             left[along].values, left["energy"].values, image.values, cmap="RdBu_r", vmin=-NOISE, vmax=NOISE, shading="nearest", rasterized=True
         )  # fmt: skip
         axis.set(xlabel=axis_label(found[along]), ylabel=energy_label(data))
-        title = ", ".join(f"{n} = {float(left[n][i]):.3g}" for n, i in others.items())
+        title = ", ".join(f"{n} = {float(left[n][i]):.2f}" for n, i in others.items())
         axis.set_title(title, fontsize=8)
         if axis is axes[len(names) - 1]:
             figure.colorbar(shown, ax=axis, label="(data − expected)/noise")
@@ -82,8 +82,10 @@ def _slice(axis: Axes, image: xr.DataArray, found: xr.Dataset, names: list[str])
     for b in range(found.sizes["band"]):
         surface = found["band_energy"].isel(band=b).transpose(names[1], names[0]).values
         if np.nanmin(surface) < energy < np.nanmax(surface):
-            axis.contour(x, y, surface, [energy], colors=[COLOURS[b % len(COLOURS)]], linewidths=1.0)
+            axis.contour(
+                x, y, surface, [energy], colors=[COLOURS[b % len(COLOURS)]], linewidths=1.0, linestyles="solid"
+            )
     axis.set(xlabel=axis_label(found[names[0]]), ylabel=axis_label(found[names[1]]))
-    axis.set_title(f"E = {energy:.3g} eV", fontsize=8)
+    axis.set_title(f"E = {energy:.2f} eV", fontsize=8)
     if found[names[0]].attrs.get("units") == found[names[1]].attrs.get("units"):
         axis.set_aspect("equal")
