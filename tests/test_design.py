@@ -1,5 +1,7 @@
 """Stacks designed by fingerprint: curvatures of groups, superlattices of all periods as one program, the search, its errors."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,10 +10,11 @@ import pytest
 import bandjax as bj
 from bandjax.fingerprints import FingerprintTarget, design_stack, stack_numbers, superlattice_family
 from bandjax.fingerprints.design import spread_stacks
-from bandjax.fingerprints.design_targets import fingerprint_objective
-from bandjax.fingerprints.stack_family import SHARP, as_point, composition_of, number_slopes
+from bandjax.fingerprints.design_targets import fingerprint_objective, number_objective
+from bandjax.fingerprints.stack_family import SHARP, as_point, between_periods, composition_of, number_slopes
 from bandjax.hamiltonian import bloch_hamiltonian, closed_hamiltonian, layered_hamiltonian
 from bandjax.spectrum import group_curvatures
+from bandjax.units import HBAR2_OVER_M
 
 MATERIALS = ("GaAs", "AlAs")
 TABLE = bj.load_parameters(MATERIALS, "klimeck2000")
@@ -118,15 +121,31 @@ def test_continuous_layers(family):
     sharp = composition_of(family, jnp.asarray(as_point(family, TRUTH)), 3, SHARP)
     np.testing.assert_allclose(sharp[:3], [0, 0, 0.4], atol=1e-12)
 
-    _, slope = number_slopes(family, p, 4, 0.3)
-    for at, step in ((0, 1e-4), (3, 1e-4), (4, 1e-4)):
+    def at(q):
+        return between_periods(family, partial(number_slopes, family), q)
+
+    slope = at(p)[1]  # 3.3 bilayers, between periods of 3 and 4
+    for place, step in ((0, 1e-4), (1, 1e-4), (3, 1e-4), (4, 1e-4)):
         ends = []
         for sign in (1, -1):
             q = p.copy()
-            q[at] += sign * step
-            ends.append(np.asarray(number_slopes(family, q, 4, 0.3)[0]))
-        np.testing.assert_allclose(slope[:, at], (ends[0] - ends[1]) / (2 * step), rtol=1e-5, atol=1e-7)
-        assert np.abs(slope[0, at]) > 1e-3
+            q[place] += sign * step
+            ends.append(at(q)[0])
+        np.testing.assert_allclose(slope[:, place], (ends[0] - ends[1]) / (2 * step), rtol=1e-5, atol=1e-7)
+        assert np.abs(slope[0, place]) > 1e-3
+
+
+def test_residuals_have_the_slopes_that_they_say(family):
+    """Also where a curvature is far too small or of the wrong sign, where the logarithm goes on as its tangent."""
+    objective = number_objective(family, {"gap": 1.6, "electron_mass_growth": 0.1, "hole_mass_plane": -0.3}, 0.02, 0.05)
+    exact = np.array([1.6, HBAR2_OVER_M / 0.1, HBAR2_OVER_M / -0.3])
+    assert np.abs(objective.residuals(exact)[0]).max() < 1e-12
+    for factors in ((1.1, 0.9, 1.2), (0.9, 0.01, -0.5), (1.0, -2.0, 0.04)):
+        x = exact * factors
+        above, below = (objective.residuals(x * (1 + step))[0] for step in (1e-6, -1e-6))
+        np.testing.assert_allclose(objective.residuals(x)[1], (above - below) / (2e-6 * x), rtol=1e-6)
+    heavier = objective.residuals(exact / 1.05)[0]
+    np.testing.assert_allclose(heavier[1:], 1.0, rtol=1e-9)  # 5 % heavier is one tolerance
 
 
 def test_design_finds_the_stack(family):

@@ -61,6 +61,15 @@ def test_separate_interfaces(tmp_path):
     assert min(found["area"]["interface_distance"] for found in metrics.values()) >= 0.99
 
 
+def test_design_stack(tmp_path):
+    metrics = run("design_stack", tmp_path)
+    assert metrics["numbers"]["reached"] == metrics["numbers"]["reached_tighter"] == 2
+    assert (
+        metrics["numbers"]["program_differs_by"] < 1e-6 and metrics["without_gradient"]["nearest_reached_tighter"] == 0
+    )
+    assert (tmp_path / "design_stack.png").stat().st_size > 10_000
+
+
 def test_compare_dft(tmp_path, shared):
     metrics = run("compare_dft", tmp_path)
     refitted, published = metrics["pbe_sp3d5s"], metrics["niquet2009"]

@@ -23,7 +23,7 @@ from bandjax.fingerprints.design_targets import (
     fingerprint_objective,
     number_objective,
 )
-from bandjax.fingerprints.stack_family import SHARP, StackFamily, is_direct, stack_numbers
+from bandjax.fingerprints.stack_family import SHARP, StackFamily, between_periods, is_direct, stack_numbers
 from bandjax.inference import least_squares
 from bandjax.inference.starts import EDGE
 
@@ -194,13 +194,8 @@ class _Search:
         return self.objective.slopes(p, int(np.rint(p[: self.count].sum())), SHARP)
 
     def smooth(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features with continuous layers and their derivatives, between the two whole periods."""
-        total = p[: self.count].sum()
-        period = int(np.clip(np.floor(total), 1, self.family.longest - 1))
-        share = total - period
-        (a, da), (b, db) = (self.objective.slopes(p, n, self.family.interface) for n in (period, period + 1))
-        moved = np.where(np.arange(len(p)) < self.count, (b - a)[:, None], 0.0)
-        return (1 - share) * a + share * b, (1 - share) * da + share * db + moved
+        """Features with continuous layers, and their derivatives."""
+        return between_periods(self.family, self.objective.slopes, p)
 
     def descend(self, features_of: Callable, p: np.ndarray, bounds: np.ndarray, stage: str) -> np.ndarray:
         """Values at the end of a descent between bounds; values whose bounds are equal are held."""

@@ -116,7 +116,6 @@ def superlattice_family(
             f"Argument `materials` must be two compounds with a common anion, but is {materials!r}: the gaps of Si and Ge "
             "are not at Γ."
         )
-    layers, fractions = tuple(map(tuple, layers)), tuple(map(tuple, fractions))
     if len(layers) < 2 or len(fractions) != len(layers):
         raise ValueError(
             f"Arguments `layers` and `fractions` must have one pair of bounds for each of two layers or more, but have {len(layers)} "
@@ -135,7 +134,8 @@ def superlattice_family(
     template = graded(materials, np.zeros(longest + 1), substrate=materials[0], vacuum=VACUUM)
     least, largest = map(float, a_parallel)
     family = StackFamily(
-        tuple(materials), table, layers, fractions, (least, largest), float(interface), template,
+        (materials[0], materials[1]), table, tuple((low, high) for low, high in layers),
+        tuple((float(low), float(high)) for low, high in fractions), (least, largest), float(interface), template,
         valence_offset(table, materials),
     )  # fmt: skip
     tight_binding(template, table)  # says what the table lacks
@@ -244,6 +244,18 @@ def with_slopes(
 
 number_slopes = jax.jit(partial(with_slopes, stack_features), static_argnums=0)
 """`stack_features` and their derivatives in p, shapes (number,) and (number, value)."""
+
+
+def between_periods(
+    family: StackFamily, slopes_of: Callable[[np.ndarray, int, float], tuple[ArrayLike, ArrayLike]], p: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features of continuous layers and their derivatives, from those (`slopes_of`) of the whole periods below and above Σ n_i."""
+    layered = np.arange(len(p)) < len(family.layers)
+    total = p[layered].sum()
+    period = int(np.clip(np.floor(total), 1, family.longest - 1))
+    share = total - period
+    (a, da), (b, db) = (map(np.asarray, slopes_of(p, n, family.interface)) for n in (period, period + 1))
+    return (1 - share) * a + share * b, (1 - share) * da + share * db + np.where(layered, (b - a)[:, None], 0.0)
 
 
 def stack_levels(family: StackFamily, p: jax.Array, period: ArrayLike, sigma: ArrayLike, grid: Sequence[int]) -> Levels:

@@ -12,7 +12,8 @@ A change dH changes the sum of the group's levels by Tr P dH, P the projector on
     P₂ = Ω₂U† + UΩ₂† + 2 Ω₁Ω₁† − 2 UΩ₁†Ω₁U†,
 
 which has no derivative of an eigenvector, and holds whether the levels inside the group meet or not (Kramers pairs, whose
-spin splitting along d cancels in the sum).
+spin splitting along d cancels in the sum). `mass_tensor` gives a model's whole tensor and more derivatives; here matrices come in as
+they are, which levels are meant may be traced, and value and derivative cost one diagonalisation.
 
 Source: T. Kato, Perturbation Theory for Linear Operators, ch. II (after): expansion of the projector and of the weighted mean.
 """
