@@ -41,11 +41,14 @@ def field():
 def test_a_field_beats_the_counts_and_a_flat_map(field):
     found = field.on({"kx": KX, "energy": ENERGY})
     off = np.sqrt(np.mean((found.values - mean_of()) ** 2))
-    assert off < 0.4 * np.sqrt(np.mean((COUNTS - mean_of()) ** 2))
+    assert off < 0.4 * np.sqrt(np.mean((COUNTS - mean_of()) ** 2))  # as the mean of six pixels that are all alike
     assert field.record["held_out"] > 0.1 and len(field.record["history"]) == 2
     fresh = np.random.default_rng(1).poisson(mean_of())
     flat = np.full_like(COUNTS, COUNTS.mean())
-    assert log_likelihood(found.values, fresh) > log_likelihood(flat, fresh) + 100
+    known = log_likelihood(mean_of(), fresh) - log_likelihood(flat, fresh)
+    assert (
+        log_likelihood(found.values, fresh) - log_likelihood(flat, fresh) > 0.9 * known
+    )  # most of what there is to know
     assert found.dims == ("kx", "energy") and found["kx"].attrs["units"] == "1/angstrom"
 
 
@@ -74,8 +77,11 @@ def test_scattered_counts_are_as_good_as_a_map(field):
     """They miss only the spread of a batch over the pixels: another stream of random numbers, the same function within noise."""
     axes = {"kx": KX, "energy": ENERGY}
     found = fit_field(COUNTS.ravel(), GRID.reshape(-1, 2), units=UNITS, **SMALL).on(axes).values
-    assert 0 < spread_of(found, field.on(axes).values) < 0.15
-    assert spread_of(found, mean_of()) < 0.3
+    on_a_map = field.on(axes).values
+    assert (
+        0 < spread_of(found, on_a_map) < 0.5 * spread_of(on_a_map, mean_of())
+    )  # nearer to one another than to the truth
+    assert spread_of(found, mean_of()) < 1.2 * spread_of(on_a_map, mean_of())
 
 
 @pytest.mark.parametrize("peak", [30.0, 300.0])
@@ -116,7 +122,9 @@ def test_missing_pixels_are_filled():
     for kind in ("fourier", "siren"):
         found = fit_field(as_map(holes), kind=kind, **SMALL).on({"kx": KX, "energy": ENERGY}).values
         missing = np.isnan(holes)
-        assert np.sqrt(np.mean((found - mean_of())[missing] ** 2)) < 0.6 * np.sqrt(mean_of()[missing].mean())
+        assert np.sqrt(np.mean((found - mean_of())[missing] ** 2)) < 0.6 * np.sqrt(
+            mean_of()[missing].mean()
+        )  # had it been counted: 1
 
 
 def test_exposure_divides_the_counts():
@@ -125,9 +133,11 @@ def test_exposure_divides_the_counts():
     counts = np.random.default_rng(4).poisson(exposure * mean_of()).astype(float)
     by_name = xr.DataArray(exposure, dims=("kx", "energy")).T
     found = fit_field(as_map(counts), exposure=by_name, **SMALL).on({"kx": KX, "energy": ENERGY}).values
-    assert np.sqrt(np.mean((found / mean_of() - 1) ** 2)) < 0.25
+    assert (
+        np.sqrt(np.mean((found / mean_of() - 1) ** 2)) < 0.25
+    )  # counts themselves, seen three times as long: 0.6 where dim
     wrong = fit_field(as_map(counts), **SMALL).on({"kx": KX, "energy": ENERGY}).values
-    assert np.mean(wrong[12:] / mean_of()[12:]) > 2
+    assert np.mean(wrong[12:] / mean_of()[12:]) > 2  # a rate three times too high
 
 
 def test_a_field_comes_back_from_its_file(field, tmp_path):
@@ -181,6 +191,7 @@ def test_a_damaged_field_is_refused(field, tmp_path):
         load_field(path)
 
 
+@pytest.mark.slow
 def test_other_data_are_another_training(tmp_path):
     """As many counts in as many pixels, at other places, with another exposure, in another order: none takes the old training."""
     small = SMALL | {"members": 1, "rounds": 2}
@@ -195,6 +206,7 @@ def test_other_data_are_another_training(tmp_path):
             fit_field(**given, folder=tmp_path, **small)
 
 
+@pytest.mark.slow
 def test_a_finished_training_keeps_its_seconds(tmp_path):
     """Read from its file it takes no time, and is not said to have taken none; a broken file is named."""
     small = SMALL | {"members": 1, "rounds": 3}
