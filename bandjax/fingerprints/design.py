@@ -263,7 +263,7 @@ class _Search:
         first, second = self.family.materials
         fractions = best.p[self.count : 2 * self.count]
         parts = ", ".join(
-            f"{n} bilayers of {first if f == 0 else second if f == 1 else f'{first} with {f:.3f} of {second}'}"
+            f"{n} bilayer{'s' if n > 1 else ''} of {first if f == 0 else second if f == 1 else f'{first} with {f:.3f} of {second}'}"
             for n, f in zip(layers, fractions, strict=True)
         )
         if met:
