@@ -65,6 +65,7 @@ def surfaces(*bands, labels):
 GIVEN = {"line": (0.06, 0.04), "sigma_curvature": 0.005, "freedom": None, "errors": False, "sigma_prior": 0.02}
 
 
+@pytest.mark.slow
 def test_bands_are_taken_by_their_coordinate():
     """A prior in another order, and one of other bands; the result has the start's names."""
     data = cut(STEEP, FLAT)

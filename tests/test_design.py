@@ -97,6 +97,7 @@ def test_offset_of_compounds():
     assert float(found) == pytest.approx(top(1.0) - top(0.0), abs=1e-12) and found < -0.4
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_superlattice(family):
     """Gap, masses and offset by another way: bands, masses by degenerate perturbation theory."""
     found = stack_numbers(family, TRUTH)

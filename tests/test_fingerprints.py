@@ -147,6 +147,7 @@ def test_band_edges_of_meshes_as_they_come():
     assert sheet.energy.dtype == np.float32 and bj.band_edges(sheet).gap == 0
 
 
+@pytest.mark.slow
 def test_an_atom_of_a_supercell_has_the_fingerprint_of_the_cell():
     """Whatever the order and the origin of its atoms; the supercell's coarser grid holds the same wave vectors."""
     cell = bj.zincblende("GaAs", 5.6533)
@@ -159,6 +160,7 @@ def test_an_atom_of_a_supercell_has_the_fingerprint_of_the_cell():
     np.testing.assert_allclose(two["fingerprint"].values, one["fingerprint"].values, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_what_is_refused_loses_nothing(tmp_path, capsys):
     tin = bj.zincblende("Sn", 6.49)  # with spin-orbit no gap
     ase.io.write(
@@ -201,6 +203,7 @@ def test_fermi_level_holds_the_electrons():
     """And its derivative is that of the implicit function."""
     energy = jnp.asarray(np.random.default_rng(0).normal(size=(20, 3)))
 
+    @jax.jit
     def level(shift):
         moved = energy.at[:, 1].add(shift)
         return bj.band_edges(Levels(moved, jnp.full(20, 0.05), 2.6, 2), smearing=0.2).fermi

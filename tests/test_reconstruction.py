@@ -460,7 +460,6 @@ def test_refusals(case):
         call()
 
 
-@pytest.mark.slow
 def test_expected_counts_leave_noise():
     """Their residual is what the fit says of itself, on a slope of background and with a Fermi edge; figures show it."""
     edge = 1 / (1 + np.exp((ENERGY - 0.5) / 0.05))
@@ -481,6 +480,7 @@ def test_expected_counts_leave_noise():
         expected_counts(found.dataset[["band_energy"]], data["energy"])
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, capsys):
     truth = paraboloid()
     data = volume(truth, 100.0, 5)

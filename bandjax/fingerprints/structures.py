@@ -100,19 +100,19 @@ def fingerprint_structures(
     tables: dict[tuple[str, ...], Table] = {}
     for index, atoms in enumerate(structures):
         try:
-            species = tuple(sorted(set(site_labels(atoms))))
-            if species not in tables:
-                tables[species] = table if isinstance(table, Table) else table_for(species, table)
+            kind = _kind(atoms)
+            if kind not in tables:
+                tables[kind] = table if isinstance(table, Table) else _table_of(kind, table)
             _share(atoms, per)
-            groups.setdefault((species, _topology_key(atoms, tables[species])), []).append(index)
+            groups.setdefault((kind, _topology_key(atoms, tables[kind])), []).append(index)
         except ValueError as error:
             refuse(index, error)
 
     features: dict[int, np.ndarray] = {}
     labels: dict[int, tuple[float, ...]] = {}
     done = len(structures) - sum(map(len, groups.values()))
-    for (species, _), members in groups.items():
-        own = tables[species]
+    for (kind, _), members in groups.items():
+        own = tables[kind]
         with_spin = spin_orbit and bool(own.spec.spin_orbit)
         points = grid if grid is not None else np.max([grid_of(structures[i], spacing) for i in members], axis=0)
         settings = _Settings(pieces, smearing, kernel, cut, (int(points[0]), int(points[1]), int(points[2])), with_spin)
