@@ -113,6 +113,7 @@ def test_numbers_are_those_of_the_superlattice(family):
     assert found["valence_offset"] == pytest.approx(float(offset), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_continuous_layers(family):
     """The second compound has the amount that the numbers say, whole layers are abrupt, and derivatives are those of differences."""
     p = as_point(family, TRUTH | {"layers_1": 2.3})

@@ -56,7 +56,7 @@ def published(energy, weight, spins, at, w):
     return total
 
 
-@pytest.mark.parametrize("window", ["fermi", "edges"])
+@pytest.mark.parametrize("window", [pytest.param("fermi", marks=pytest.mark.slow), "edges"])
 def test_published_formula_on_stored_bands(window, shared):
     """HSE06 levels on their irreducible mesh, published windows, tail cut included."""
     path = shared / "data" / "dft" / "hse06_Si.npz"
@@ -134,6 +134,7 @@ def test_band_edges_of_a_magnet_and_a_metal():
     assert metal.gap == 0 and np.isnan(metal.vbm) and abs(metal.fermi) < 1e-9
 
 
+@pytest.mark.slow
 def test_band_edges_of_meshes_as_they_come():
     """A wave vector of weight 0 (a band's beside a mesh), electrons that end inside a level, and float32."""
     with_band = bj.array_levels([[-1.0, 2.0], [-1.2, 2.5], [-0.9, 1.9]], [0.5, 0.5, 0.0], electrons=2)
@@ -249,6 +250,7 @@ def test_gradients_of_fingerprints_and_distances(what, metric, silicon):
     assert abs(by_difference) > 1e-3 and by_ad == pytest.approx(by_difference, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_alignment_moves_the_window():
     """Levels that move as a whole keep a fingerprint whose window follows; with a fixed one it changes as dD/dE says."""
     energy = np.random.default_rng(2).normal(size=(30, 4)) + np.array([-3.0, -2.6, 2.0, 2.5])

@@ -460,6 +460,7 @@ def test_refusals(case):
         call()
 
 
+@pytest.mark.slow
 def test_expected_counts_leave_noise():
     """Their residual is what the fit says of itself, on a slope of background and with a Fermi edge; figures show it."""
     edge = 1 / (1 + np.exp((ENERGY - 0.5) / 0.05))
