@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from bandjax.config import fit
 from bandjax.fingerprints import (
+    FingerprintTarget,
     array_levels,
     ase_levels,
     band_edges,
+    design_stack,
     file_levels,
     fingerprint,
     fingerprint_distance,
@@ -23,6 +25,8 @@ from bandjax.fingerprints import (
     nearest_neighbours,
     operator_fingerprint,
     operator_spectra,
+    stack_numbers,
+    superlattice_family,
 )
 from bandjax.hamiltonian import Model, tight_binding
 from bandjax.inference import (
@@ -144,6 +148,7 @@ __all__ = [
     "CrystalGuess",
     "Extremum",
     "Field",
+    "FingerprintTarget",
     "FitResult",
     "FreeWeights",
     "Instrument",
@@ -180,6 +185,7 @@ __all__ = [
     "cubic_lattice",
     "density_of_states",
     "depth_below_surface",
+    "design_stack",
     "draw_crystals",
     "draw_images",
     "effective_masses",
@@ -240,9 +246,11 @@ __all__ = [
     "spectral_function",
     "square_lattice",
     "stack_model",
+    "stack_numbers",
     "stack_positions",
     "stepped",
     "superlattice",
+    "superlattice_family",
     "surrogate_spectra",
     "table_model",
     "table_parameters",

@@ -50,6 +50,13 @@ def whole(name: str, x: Any, least: int = 1) -> None:
         raise ValueError(f"Argument `{name}` must be a whole number ≥ {least}, but is {x!r}.")
 
 
+def whole_numbers(name: str, x: Any, count: int) -> None:
+    """Raise ValueError unless `x` is so many whole numbers > 0."""
+    values = np.asarray(x)
+    if values.shape != (count,) or values.dtype.kind not in "iu" or (values < 1).any():
+        raise ValueError(f"Argument `{name}` must be {count} whole numbers > 0, but is {x!r}.")
+
+
 def fraction(name: str, x: Any) -> None:
     """Raise ValueError unless every number in `x` lies in [0, 1]."""
     values = np.asarray(x) if is_concrete(x) else np.zeros(0)

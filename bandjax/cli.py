@@ -290,9 +290,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--table", help="parameter table of structures, see `bandjax materials`")
     one.add_argument("--energies", metavar="NAME", help="of levels: array of energies in the file (k, band), eV")
     one.add_argument("--electrons", type=float, metavar="N", help="of levels: electrons in the cell")
-    one.add_argument(
-        "--degeneracy", type=int, choices=(1, 2), default=2, help="of levels: electrons each holds (default: 2)"
-    )
+    one.add_argument("--degeneracy", type=int, choices=(1, 2), help="of levels: electrons each holds (default: 2)")
     one.add_argument("--window", default="fermi", help="energies, and what they count from (default: fermi)")
     one.add_argument("--smearing", type=float, default=0.05, metavar="EV", help="of the kernel (default: 0.05)")
     one.add_argument(
@@ -301,16 +299,11 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--cut",
         type=float,
-        default=8**0.5,
         metavar="X",
-        help="where the kernel ends, in smearings (default: √8; inf: nowhere)",
+        help="where the kernel ends, in smearings (default: √8 for the Gaussian; inf: nowhere)",
     )
-    one.add_argument(
-        "--per", choices=("cell", "atom", "length"), default="cell", help="what states count in (default: cell)"
-    )
-    one.add_argument(
-        "--spacing", type=float, default=0.15, metavar="K", help="of wave vectors, at most, 1/Å (default: 0.15)"
-    )
+    one.add_argument("--per", choices=("cell", "atom", "length"), help="what states count in (default: cell)")
+    one.add_argument("--spacing", type=float, metavar="K", help="of wave vectors, at most, 1/Å (default: 0.12)")
     one.add_argument("--grid", type=int, nargs=3, metavar="N", help="numbers of wave vectors instead")
     one.add_argument("--no-spin-orbit", action="store_true", help="leave spin-orbit coupling out")
     one.add_argument("--coarse", action="store_true", help="allow too few wave vectors for the smearing")
@@ -335,6 +328,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--max-shift", type=float, default=0.0, metavar="EV", help="ignore a rigid shift by at most so much"
     )
+    one.add_argument("--mixed", action="store_true", help="compare collections from different tables or programs")
     one.add_argument("-o", "--output", metavar="CSV", help="write the table, too")
 
     one = command("demo", "fit a bundled simulated map",

@@ -1,7 +1,9 @@
 """What the commands `fingerprint` and `nearest` do."""
 
 import argparse
+import csv
 import os
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,14 @@ import numpy as np
 
 from bandjax.checks import nearest as near
 from bandjax.config.build import UNREADABLE
-from bandjax.fingerprints import file_levels, fingerprint_structures, levels_collection, nearest_neighbours
+from bandjax.fingerprints import Levels, file_levels, fingerprint_structures, levels_collection, nearest_neighbours
+from bandjax.fingerprints.structures import SPACING
 from bandjax.io import read_collection, write_atomically, write_collection
 from bandjax.progress import Bar
 from bandjax.results import provenance_of
+
+OF_STRUCTURES = ("table", "per", "spacing", "grid", "no_spin_orbit")  # options that mean nothing to levels
+OF_LEVELS = ("energies", "electrons", "degeneracy")
 
 
 def run_fingerprint(options: argparse.Namespace) -> Any:
@@ -31,25 +37,22 @@ def run_fingerprint(options: argparse.Namespace) -> Any:
         "coarse": options.coarse,
     }
     arrays = [path for path in options.structures if Path(path).suffix == ".npz"]
+    refused: list[tuple[str, str]] = []
     if arrays:
-        if len(arrays) < len(options.structures) or options.per != "cell":
-            raise ValueError("Levels (.npz files) must be given without structures and counted per cell, but are not.")
-        levels = {
-            Path(path).stem: file_levels(
-                path, energies=options.energies, electrons=options.electrons, degeneracy=options.degeneracy
-            )
-            for path in arrays
-        }
-        if len(levels) < len(arrays):
-            raise ValueError("Files of levels must have different names, but have not.")
-        collection = levels_collection(levels, **common)
+        if len(arrays) < len(options.structures):
+            other = next(path for path in options.structures if path not in arrays)
+            raise ValueError(f"Files must all be levels (.npz) where one is, but {other} is not.")
+        _unused(options, OF_STRUCTURES, "structures", "levels (.npz files)")
+        collection = levels_collection(_levels(options), **common)
     else:
+        _unused(options, OF_LEVELS, "levels (.npz files)", "structures")
         if options.table is None:
             raise ValueError("Argument `--table` must name a parameter table for structures, but is not given.")
         structures = read_structures(options.structures)
         with Bar(options, 1, lambda entry: f"{entry['done']} of {entry['all']} structures") as progress:
             collection = fingerprint_structures(
-                structures, options.table, per=options.per, spacing=options.spacing, grid=options.grid, spin_orbit=not options.no_spin_orbit,
+                structures, options.table, per=options.per or "cell", spacing=options.spacing or SPACING, grid=options.grid,
+                spin_orbit=not options.no_spin_orbit, refused=refused,
                 progress=lambda done, whole: progress({"done": done, "all": whole}), **common,
             )  # fmt: skip
     config = {k: v for k, v in vars(options).items() if k not in ("run", "json")}
@@ -61,7 +64,31 @@ def run_fingerprint(options: argparse.Namespace) -> Any:
             f"{len(gap)} fingerprints of {collection.sizes['energy']} energies; gap 0 of {int((gap <= 0).sum())}, up to {gap.max():.3f} eV.\n"
             f"Wrote {out}."
         )
+    if refused:
+        rest = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
+        raise ValueError(
+            f"File {out} holds the other {len(gap)} structures, but {refused[0][0]}{rest} could not be taken: {refused[0][1]}"
+        )
     return {"file": str(out), "structures": collection["structure"].values.tolist(), "gap": gap}
+
+
+def _unused(options: argparse.Namespace, names: tuple[str, ...], owner: str, given: str) -> None:
+    """Raise ValueError where an option was given that has no meaning here."""
+    for name in names:
+        if getattr(options, name) not in (None, False):
+            raise ValueError(f"Argument `--{name.replace('_', '-')}` must come with {owner}, but {given} are given.")
+
+
+def _levels(options: argparse.Namespace) -> dict[str, Levels]:
+    levels: dict[str, Levels] = {}
+    for path in options.structures:
+        name = Path(path).stem
+        if name in levels:
+            raise ValueError(f"Files of levels must have different names, but two are called {name!r}.")
+        levels[name] = file_levels(
+            path, energies=options.energies, electrons=options.electrons, degeneracy=options.degeneracy or 2
+        )
+    return levels
 
 
 def read_structures(paths: list[str]) -> list[ase.Atoms]:
@@ -102,7 +129,7 @@ def run_nearest(options: argparse.Namespace) -> Any:
         names = [options.of]
     found = nearest_neighbours(
         collection, queries, count=options.count, metric=options.metric, scale=options.shape_only, max_shift=options.max_shift,
-        sigma_mmd=options.sigma_mmd,
+        sigma_mmd=options.sigma_mmd, mixed=options.mixed,
     )  # fmt: skip
     known = [str(n) for n in collection["structure"].values]
     table = {
@@ -118,8 +145,9 @@ def run_nearest(options: argparse.Namespace) -> Any:
 
 
 def _write_table(path: str, table: dict[str, list[dict[str, Any]]]) -> None:
-    lines = ["structure,rank,neighbour,distance"]
-    lines += [
-        f"{n},{r + 1},{row['name']},{row['distance']:.9g}" for n, rows in table.items() for r, row in enumerate(rows)
-    ]
-    write_atomically(path, ("\n".join(lines) + "\n").encode())
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["structure", "rank", "neighbour", "distance"])
+    for name, rows in table.items():
+        writer.writerows([name, rank + 1, row["name"], f"{row['distance']:.9g}"] for rank, row in enumerate(rows))
+    write_atomically(path, text.getvalue().encode())

@@ -15,13 +15,13 @@ from bandjax import checks, plot
 from bandjax.config import build, read_config
 from bandjax.inference import bands_along_cut
 from bandjax.inference.parameters import all_values, make_transform
+from bandjax.inference.problem import instrument_values, model_values, of_map
 from bandjax.io import read, write_atomically, write_map
-from bandjax.photoemission import QUANTITIES, Instrument
 from bandjax.progress import Bar
 from bandjax.reconstruction import Preprocessing, Reconstruction, fit_field, reconstruct_bands
 from bandjax.results import provenance_of
 
-MERGED = 0.1  # eV, root mean square: bands of a model that are nearer are one line of a map
+DEGENERATE = 1e-3  # eV: bands of a model that are nearer, root mean square, are one line whatever the resolution
 INSIDE = 0.5  # part of a model's band that must lie in the energy window for the band to be asked for
 
 
@@ -67,6 +67,11 @@ def run_reconstruction(options: argparse.Namespace) -> Any:
         figure.savefig(buffer, dpi=170, format="png")
         written.append(str(write_atomically(out.with_name(f"{out.stem}{name}.png"), buffer.getvalue())))
     told = _told(found)
+    if options.model and initial.attrs["merged"]:
+        told.append(
+            f"{initial.attrs['merged']} bands of the model lie within {initial.attrs['merged_below']:.3g} eV (the energy resolution) of the next lower "
+            "and count as one with it."
+        )
     if not options.json:
         print("\n".join([*told, *found.report, f"Wrote {', '.join(written)}."]))
     plain = {k: v for k, v in found.dataset.attrs.items() if k != "report"}
@@ -180,26 +185,28 @@ def model_bands(config_file: str, data: xr.DataArray, asked: int | None) -> xr.D
     Args:
         config_file: TOML, see `read_config`; its starting values are taken.
         data: The map, over kx or kx and ky.
-        asked: How many bands are wanted, ≥ 1; None: those in the window. Spin pairs count once.
+        asked: How many bands are wanted, ≥ 1; None: those in the window. Bands nearer to one another than the instrument's energy
+            resolution count once; how many did is the attribute `merged`, below how much `merged_below` (eV).
 
     Raises:
         ValueError: The map has other axes, or fewer bands than asked lie in the window.
     """
     lateral = [str(d) for d in data.dims if d != "energy"]
     if sorted(lateral) not in (["kx"], ["kx", "ky"]):
-        raise ValueError(f"Argument `--model` needs a map over kx, or kx and ky, but the map has {', '.join(lateral)}.")
+        raise ValueError(
+            f"Argument `--model` must come with a map over kx, or kx and ky, but the map has {', '.join(lateral)}."
+        )
     config = {k: v for k, v in read_config(config_file).items() if k != "weights"}
     problem = build(config, maps={"map": data}, folder=Path(config_file).parent).problem
     transform = make_transform(problem.parameters)
     values = {n: float(v) for n, v in all_values(transform, np.asarray(transform.centre)).items()}
-    model = problem.model_of({n: v for n, v in values.items() if n not in QUANTITIES})
-    found = problem.instrument
-    instrument = found if isinstance(found, Instrument) else next(iter(found.values()))
-    instrument = instrument.replace(**{n: v for n, v in values.items() if n in QUANTITIES})
+    model = of_map(problem.model_of, "map")(model_values(values))
+    instrument = of_map(problem.instrument, "map").replace(**instrument_values(values, "map"))
     kx = data["kx"].values
     rows = data["ky"].values if "ky" in lateral else [None]
     energy = np.stack([bands_along_cut(model, instrument, kx, ky=ky)[0] for ky in rows], axis=1)  # (kx, ky, band)
-    energy = _merged(energy)
+    limit, every = max(float(instrument.fwhm_energy), DEGENERATE), energy.shape[-1]
+    energy = _merged(energy, limit)
     low, high = float(data["energy"].min()), float(data["energy"].max())
     share = ((energy > low) & (energy < high)).mean(axis=(0, 1))
     inside = np.flatnonzero(share > INSIDE)
@@ -211,14 +218,15 @@ def model_bands(config_file: str, data: xr.DataArray, asked: int | None) -> xr.D
         )
     chosen = energy[..., inside[-wanted:]]  # the highest
     out = xr.DataArray(chosen, dims=("kx", "ky", "band"), coords={"kx": kx, "band": np.arange(wanted)})
+    out.attrs = {"merged": every - energy.shape[-1], "merged_below": limit}
     return out.assign_coords(ky=rows) if "ky" in lateral else out.isel(ky=0)
 
 
-def _merged(energy: np.ndarray) -> np.ndarray:
-    """Neighbouring bands that stay within `MERGED` of one another (spin pairs) as their mean: no map tells them apart."""
+def _merged(energy: np.ndarray, limit: float) -> np.ndarray:
+    """Neighbouring bands that stay within `limit` of one another (spin pairs) as their mean: this map does not tell them apart."""
     groups = [[0]]
     for band in range(1, energy.shape[-1]):
-        near = np.sqrt(np.mean((energy[..., band] - energy[..., groups[-1][0]]) ** 2)) < MERGED
+        near = np.sqrt(np.mean((energy[..., band] - energy[..., groups[-1][0]]) ** 2)) < limit
         groups[-1].append(band) if near else groups.append([band])
     return np.stack([energy[..., group].mean(axis=-1) for group in groups], axis=-1)
 

@@ -1,9 +1,10 @@
 """A density of states alone tells period and strain of a Si/Ge superlattice: nearest neighbours in a collection.
 
-Claim: of (001) superlattices Si_n Ge_m (n, m = 1 … 6, n + m even) on substrates of any lattice constant from 0.8 % below to 4 % above silicon's,
-the fingerprint's nearest neighbour in a collection with strains in steps of 0.4 % has the period of the query in at least 95 % and
-its strain within 0.25 % in at least 90 %. Queries are no entries: their strains are drawn at random between the steps, and their levels
-come from another grid of wave vectors, so that nothing but the crystal is shared. A lower rate would refute it.
+Claim: of (001) superlattices Si_n Ge_m (n, m = 1 … 6, n + m even) on substrates of any lattice constant from 0.8 % below to 4 % above
+silicon's, the fingerprint's nearest neighbour (published window E_F ± 5 eV, Euclidean distance, per atom) in a collection with strains in
+steps of 0.4 % has the period of the query in at least 95 % and its strain within 0.25 % in at least 90 %. Queries are no entries: their
+strains are drawn at random between the steps, and their levels come from another grid of wave vectors, so that nothing but the crystal is
+shared. A lower rate would refute it. Other windows and distances are a scan beside it, out of which nothing was chosen.
 
 Tight-binding crystals (simulated) by one table, in tetragonal layers by the elastic constants, without relaxation inside the layers.
 """
@@ -35,7 +36,8 @@ class Config:
     longest: int = 6
     strains: tuple[float, float, float] = (-0.8, 4.0, 0.4)  # first, last, step, % of silicon's lattice constant
     queries: int = 17  # a period
-    windows: tuple[str, ...] = ("fermi", "fermi:-12:5:513", "vbm", "edges")
+    chosen: tuple[str, str] = ("fermi", "euclidean")  # window and distance of the claim
+    windows: tuple[str, ...] = ("fermi",)
     smearing: float = 0.1  # eV
     spacing: float = 0.16  # 1/Å
     spacing_of_queries: float = 0.12
@@ -43,7 +45,8 @@ class Config:
 
 
 PRESETS = {
-    "default": Config(),
+    "default": Config(),  # some 20 processor minutes a window
+    "paper": Config(windows=("fermi", "fermi:-12:5:513", "vbm", "edges")),
     "smoke": Config(longest=2, strains=(0.0, 1.6, 0.4), queries=3, windows=("fermi",), smearing=0.2, spacing=0.3, spacing_of_queries=0.25),
 }  # fmt: skip
 
@@ -110,6 +113,8 @@ def run(config: Config, out: Path, save) -> dict:
             metrics["gap_alone_period"] = float(same.mean())
             metrics["chance_period"] = 1 / len(periods_of(config))
         metrics["scores"][window] = {m: score(collection, queries, m) for m in METRICS}
+        if window == config.chosen[0]:
+            metrics["chosen"] = metrics["scores"][window][config.chosen[1]]
         save(metrics)
     return metrics
 

@@ -15,6 +15,7 @@ orbitals: that it would describe the larger ones as well is not shown, so the nu
 
 import dataclasses
 import functools
+import io
 import json
 import time
 from collections.abc import Callable
@@ -32,11 +33,12 @@ from matplotlib.figure import Figure  # noqa: E402
 
 import bandjax as bj  # noqa: E402
 from bandjax.inference.least_squares import minimise  # noqa: E402
+from bandjax.io import write_atomically  # noqa: E402
 from bandjax.reconstruction.field_network import Weights, log_rate, make_weights  # noqa: E402
+from bandjax.units import BOLTZMANN  # noqa: E402
 from experiments.common import run_and_save, score  # noqa: E402
 
 A = 3.9  # Å
-BOLTZMANN = 8.617333e-5  # eV/K
 PRIORS = {"t_sigma": (0.3, 0.03), "t_delta": (0.0, 0.02), "t_sigma'": (0.03, 0.01), "t_pi'": (0.0, 0.01)}  # eV
 FERMI = (-0.45, 0.05)  # eV, prior of E_F
 REACH = 3.0  # standard deviations of the priors over which the stand-in is trained
@@ -134,7 +136,9 @@ def trained(config: Config, file: Path) -> tuple[Weights, dict[str, Any]]:
                 return jax.tree.unflatten(jax.tree.structure(like), leaves), json.loads(str(found["told"]))
     weights, told = train(config, exact(config))
     leaves = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(weights))}
-    np.savez(file, head=np.array(head), told=np.array(json.dumps(told)), **leaves)
+    content = io.BytesIO()
+    np.savez(content, head=np.array(head), told=np.array(json.dumps(told)), **leaves)
+    write_atomically(file, content.getvalue())
     return weights, told
 
 
@@ -192,7 +196,7 @@ def train(config: Config, spectrum: Spectrum) -> tuple[Weights, dict[str, Any]]:
     return state[0], told
 
 
-class Retrieval:
+class Quadrant:
     """Hoppings, E_F, gain and background from the counts of one quadrant, by one of the two spectra."""
 
     def __init__(self, config: Config, spectrum: Spectrum, peak: float) -> None:
@@ -236,12 +240,12 @@ class Retrieval:
 
 def retrieve(config: Config, weights: Weights, peak: float) -> dict[str, Any]:
     """Both retrievals from the same counts and starts; each is scored at its own optimum, the better of fits from start and truth."""
-    ways = {"exact": Retrieval(config, exact(config), peak), "stand_in": Retrieval(config, stand_in(weights), peak)}
+    ways = {"exact": Quadrant(config, exact(config), peak), "stand_in": Quadrant(config, stand_in(weights), peak)}
     rows: dict[str, list] = {n: [] for n in ways}
     bounds = []
     for draw in range(config.draws):
         rng = np.random.default_rng([config.seed, draw])
-        truth, start = np.clip(rng.normal(size=(2, len(NAMES))), -2, 2)
+        truth, start = np.clip(rng.normal(size=(2, len(NAMES))), -2, 2)  # priors, cut: fits stay within REACH
         mean = ways["exact"].means(jnp.asarray(truth))
         counts = jnp.asarray(rng.poisson(np.asarray(mean)).astype(float))
         bounds.append(np.asarray(ways["exact"].jitted(jnp.asarray(truth), counts)[2]))

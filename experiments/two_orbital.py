@@ -45,6 +45,7 @@ class Config:
     face_draws: int = 5
     peak_fit_draws: int = 20
     robust_draws: int = 10
+    misfits: tuple[str, ...] = ("none", "third neighbours", "k_z broadening", "Fermi-liquid width", "matrix element")
     starts: int = 12
     grid: int = 96
     seed: int = 0
@@ -59,6 +60,7 @@ PRESETS = {
         face_draws=1,
         peak_fit_draws=1,
         robust_draws=1,
+        misfits=("k_z broadening", "matrix element"),
         starts=2,
         grid=32,
     ),

@@ -26,7 +26,6 @@ THIRD = 0.01  # eV
 ESCAPE = 15.0  # Å
 QUADRATIC = 1.0  # 1/eV: the half width grows by a half at −0.1 eV
 ELEMENT = 0.4  # the brightness goes from 0.6 to 1.4
-KINDS = ("none", "third neighbours", "k_z broadening", "Fermi-liquid width", "matrix element")
 FREED = ("none", "matrix element")  # where our side also fits with its brightness free
 FLAGGED = 4.5  # standard deviations of a correlation of white residuals; six are looked at
 
@@ -74,7 +73,7 @@ def altered(setup: Setup, kind: str, truth: np.ndarray) -> list[np.ndarray]:
 def misfit(setup: Setup, free: Setup, keep: Callable[[dict], None] = lambda found: None) -> dict[str, dict]:
     """Every kind: errors of every side; what is done is handed to `keep` after each kind."""
     peak_fit, out = PeakFits(setup), {}
-    for kind in KINDS:
+    for kind in setup.config.misfits:
         sides: dict[str, list[dict]] = {}
 
         def off(x: np.ndarray, truth: np.ndarray, areas: np.ndarray) -> dict[str, np.ndarray]:

@@ -19,6 +19,7 @@ def few_repeats(monkeypatch):
 
 
 HEAVY = {
+    "spectral",
     "gradient",
     "jacobian",
     "layered",

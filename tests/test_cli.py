@@ -136,6 +136,7 @@ def test_every_command_teaches(capsys):
     assert main([]) == 0
 
 
+@pytest.mark.slow
 def test_fit_takes_a_path(simulated):
     table = bj.load_parameters("square", "single_orbital")
     model_of = bj.table_model(bj.square_lattice(), table, spin_orbit=False)

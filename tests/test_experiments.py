@@ -61,6 +61,15 @@ def test_separate_interfaces(tmp_path):
     assert min(found["area"]["interface_distance"] for found in metrics.values()) >= 0.99
 
 
+def test_design_stack(tmp_path):
+    metrics = run("design_stack", tmp_path)
+    assert metrics["numbers"]["reached"] == metrics["numbers"]["reached_tighter"] == 2
+    assert (
+        metrics["numbers"]["program_differs_by"] < 1e-6 and metrics["without_gradient"]["nearest_reached_tighter"] == 0
+    )
+    assert (tmp_path / "design_stack.png").stat().st_size > 10_000
+
+
 def test_compare_dft(tmp_path, shared):
     metrics = run("compare_dft", tmp_path)
     refitted, published = metrics["pbe_sp3d5s"], metrics["niquet2009"]
@@ -221,13 +230,14 @@ def test_siren_standin(tmp_path):
     metrics = run("siren_standin", tmp_path)
     found = metrics["retrieval"]["40"]
     assert 0.1 < found["exact"]["efficiency"] < 3 < found["stand_in"]["efficiency"]  # 40 steps train nothing
-    assert metrics["training"]["history"][-1] < metrics["training"]["history"][0]
+    history = metrics["training"]["history"]  # one batch scatters by 0.1: ten of them, 0.03
+    assert np.mean(history[-10:]) < np.mean(history[:10])
     assert (tmp_path / "standin.png").stat().st_size > 10_000
 
 
 def test_similarity_superlattices(tmp_path):
     metrics = run("similarity_superlattices", tmp_path)  # two periods, strains in five steps
-    assert metrics["entries"] == 10 and metrics["scores"]["fermi"]["euclidean"]["period"] == 1
+    assert metrics["entries"] == 10 and metrics["chosen"]["period"] == 1
     assert (tmp_path / "superlattices.png").stat().st_size > 10_000
 
 

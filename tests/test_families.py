@@ -94,6 +94,7 @@ def test_starts_of_a_posterior_differ():
     assert right[first] and not right[second] and right[third] and third != first
 
 
+@pytest.mark.slow
 def test_points_that_differ_in_one_of_many_numbers_are_apart():
     wide = Mixture(jnp.zeros(1), jnp.zeros((1, 9)), jnp.eye(9)[None])
     points = jnp.zeros((3, 9)).at[1, 4].set(5.0).at[2, 4].set(6.0)

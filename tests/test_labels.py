@@ -121,6 +121,7 @@ def test_a_tensor_is_the_second_derivative_of_its_band():
     np.testing.assert_allclose(found.inverse, expected, atol=2e-3 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_the_mass_of_one_level_has_a_derivative_in_the_table():
     k = np.array([0.0, 0.1, 0.0])
 

@@ -29,6 +29,7 @@ def start(t=0.3):
     }
 
 
+@pytest.mark.slow
 def test_values_and_shift_come_back():
     """Made by the model itself (inverse crime), 10 eV away from its zero: from 25 % off to the truth, within what the priors pull."""
     found = bj.match_fingerprint(

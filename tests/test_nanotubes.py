@@ -196,6 +196,7 @@ def test_levels_lie_as_dense_as_asked(table):
     assert 0.005 < np.abs(np.diff(levels.energy[:, 1])).max() <= 0.02
 
 
+@pytest.mark.slow
 def test_gradients_in_table_and_shape(table):
     names = ("V_pppi", "V_ppsigma", "epsilon")
 

@@ -75,8 +75,16 @@ def test_kinetic_operator_of_a_single_band():
     assert found.sum() * 0.01 == pytest.approx(2 * velocity**2 / (2 * HBAR2_OVER_M), rel=1e-9)  # two spins
 
 
-@pytest.mark.parametrize("operator", ["identity", "kinetic", "hopping"])
-@pytest.mark.parametrize("resolve", [None, "atom"])
+@pytest.mark.parametrize(
+    ("operator", "resolve"),
+    [
+        ("kinetic", "atom"),
+        *(
+            pytest.param(o, r, marks=pytest.mark.slow)
+            for o, r in (("identity", None), ("identity", "atom"), ("kinetic", None), ("hopping", "atom"))
+        ),
+    ],
+)
 def test_derivatives_at_degeneracies(operator, resolve):
     """At Γ (groups of 2 and 4) and along Γ-X, in strain that splits them: AD = central difference."""
     k = bj.from_cubic([[0, 0, 0], [0.4, 0, 0]], 5.6533)
@@ -103,7 +111,14 @@ def test_bad_input():
         (lambda: bj.operator_spectra(model, np.zeros((1, 3)), [0.0], operator="spin_orbit"), "without spin-orbit"),
         (lambda: bj.operator_spectra(model, np.zeros((1, 3)), [0.0], operator="kinetik"), "Did you mean 'kinetic'"),
         (lambda: bj.operator_spectra(model, np.zeros((1, 3)), [0.0], resolve="layer"), "`resolve` must be one of"),
-        (lambda: bj.operator_fingerprint(model, grid=(2, 2)), "three whole numbers"),
+        (lambda: bj.operator_fingerprint(model, grid=(2, 2)), "3 whole numbers"),
+        (
+            lambda: bj.operator_spectra(
+                model, np.zeros((1, 3)), [0.0], operator=lambda m, k: jnp.triu(jnp.ones((10, 10)))
+            ),
+            "Hermitian",
+        ),
+        (lambda: bj.operator_spectra(model, np.zeros((1, 3)), [0.0], operator=lambda m, k: k), "of shape (10, 10)"),
     ):
         with pytest.raises(ValueError) as refused:
             call()

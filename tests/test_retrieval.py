@@ -180,6 +180,7 @@ def test_a_stage_smooths_map_and_model_alike():
         (lambda c: bj.part_of_map(c, 0.0), r"`fraction` must be a number in \(0, 1\], but is 0.0"),
         (lambda c: bj.part_of_map(c, 1.5), r"`fraction` must be a number in \(0, 1\]"),
         (lambda c: bj.part_of_map(c, 0.5, pattern="half"), "`pattern` must be one of 'window', 'random'"),
+        (lambda c: bj.part_of_map(c, energy=(-0.1, 0.0, 0.1)), r"`energy` must have shape \(2,\), but has shape \(3,\)"),
         (lambda c: bj.part_of_map(c, energy=(1.0, 2.0)), "`energy` must hold energies of the map"),
         (lambda c: bj.part_of_map(c, 1e-3, pattern="random"), "`fraction` must leave a spectrum"),
     ],
@@ -428,6 +429,10 @@ def test_every_kind_of_model_is_retrieved(name):
     [
         (lambda: bj.brightness_parameters(4), "`order` must be a whole number from 1 to 3, but is 4"),
         (lambda: bj.brightness_parameters(1, lateral=0), "`lateral` must be a whole number from 1 to 2"),
+        (
+            lambda: bj.fit(empty().isel(ky=0, drop=True), problem_with(bj.brightness_parameters(1))),
+            "`brightness_y` must go with maps that have two lateral axes, but map `map` has kx, energy",
+        ),
         (lambda: bj.fit(empty(), problem_with({"brightness_z": bj.Parameter(0.0)})), "`brightness_z` must be a value of the model"),
     ],
 )  # fmt: skip

@@ -156,6 +156,15 @@ def test_parts_are_stratified_repeatable_and_share_nothing():
     assert len(sizes) == 28 and sizes[0] == 5 and sizes[-1] == 4000 and np.all(np.diff(sizes) > 0)
 
 
+def test_each_part_holds_both_classes():
+    """Of two that qualify one is asked about, whatever the size."""
+    label = np.arange(10) < 2
+    for size in range(2, 10):
+        for part in training_split(label, size, repeat=0):
+            assert label[part].any()
+        assert len(training_split(label, size, repeat=0)[0]) == size
+
+
 def test_metrics_are_those_of_scikit_learn():
     metrics = pytest.importorskip("sklearn.metrics")
     train, asked = training_split(LABEL, 40, repeat=0)
@@ -210,7 +219,8 @@ def test_a_forest_finds_what_a_dummy_does_not():
         (lambda: training_split(LABEL, 120, repeat=0), ["`size`", "2 … 119", "120"]),
         (lambda: training_split(LABEL.astype(int), 12, repeat=0), ["`label`", "True and False", "int"]),
         (lambda: screen(CLEAR, LABEL, np.flatnonzero(~LABEL), np.flatnonzero(LABEL)), ["`train`", "both classes", "fail"]),
-        (lambda: screen(CLEAR, LABEL, np.arange(100), np.flatnonzero(~LABEL)), ["`asked`", "qualify"]),
+        (lambda: screen(CLEAR, LABEL, np.arange(100), 100 + np.flatnonzero(~LABEL[100:])), ["`asked`", "qualify"]),
+        (lambda: screen(CLEAR, LABEL, np.arange(100), np.arange(98, 120)), ["`asked`", "no member of `train`", "shares 2"]),
         (lambda: screen(CLEAR[:5], LABEL, *training_split(LABEL, 9, repeat=0)), ["`features`", "(120, feature)"]),
         (lambda: screen(CLEAR * np.nan, LABEL, *training_split(LABEL, 9, repeat=0)), ["`features`", "finite"]),
         (lambda: training_sizes(100, smallest=0.9), ["`smallest`", "0.9"]),

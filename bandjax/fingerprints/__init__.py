@@ -9,6 +9,8 @@ from bandjax.fingerprints.collection import (
     principal_map,
 )
 from bandjax.fingerprints.density import density, fingerprint
+from bandjax.fingerprints.design import Design, design_stack
+from bandjax.fingerprints.design_targets import FingerprintTarget
 from bandjax.fingerprints.distances import METRICS, embedded, fingerprint_distance
 from bandjax.fingerprints.kernels import KERNELS, PUBLISHED_CUT, kernel_value
 from bandjax.fingerprints.labels import Labels, ModelLabels, model_labels, path_labels, transparent_conductor
@@ -26,17 +28,19 @@ from bandjax.fingerprints.screening import (
     training_split,
 )
 from bandjax.fingerprints.sources import ase_levels, file_levels
+from bandjax.fingerprints.stack_family import NUMBERS, StackFamily, stack_numbers, superlattice_family
 from bandjax.fingerprints.structures import fingerprint_structures, grid_of, structure_names, table_for
 from bandjax.fingerprints.windows import WINDOWS, Window, as_window, relative_energies, window_energies
 from bandjax.fingerprints.zoo import Crystals, draw_zoo, zoo_atoms, zoo_model
 from bandjax.fingerprints.zoo_features import STRUCTURE_FEATURES, ZooFeatures, zoo_features, zoo_parts
 
 __all__ = [
-    "DUMMY", "KERNELS", "METRICS", "OPERATORS", "PUBLISHED_CUT", "STRUCTURE_FEATURES", "WINDOWS", "BandEdges", "Crystals", "Labels", "Levels",
-    "Match", "ModelLabels", "Neighbours", "Protocol", "Screening", "Window", "ZooFeatures", "array_levels", "as_window", "ase_levels", "band_edges",
-    "density", "draw_zoo", "embedded", "file_levels", "fingerprint", "fingerprint_distance", "fingerprint_structures", "grid_of", "half_grid",
-    "joined", "kernel_value", "levels_collection", "make_collection", "match_fingerprint", "model_labels", "model_levels", "nearest_neighbours",
-    "operator_fingerprint", "operator_spectra", "path_labels", "precision_recall", "principal_map", "relative_energies", "screen", "screening_sweep",
-    "structure_names", "table_for", "training_sizes", "training_split", "transparent_conductor", "window_energies", "zoo_atoms", "zoo_features",
-    "zoo_model", "zoo_parts",
+    "DUMMY", "KERNELS", "METRICS", "NUMBERS", "OPERATORS", "PUBLISHED_CUT", "STRUCTURE_FEATURES", "WINDOWS", "BandEdges", "Crystals", "Design",
+    "FingerprintTarget", "Labels", "Levels", "Match", "ModelLabels", "Neighbours", "Protocol", "Screening", "StackFamily", "Window", "ZooFeatures",
+    "array_levels", "as_window", "ase_levels", "band_edges", "density", "design_stack", "draw_zoo", "embedded", "file_levels", "fingerprint",
+    "fingerprint_distance", "fingerprint_structures", "grid_of", "half_grid", "joined", "kernel_value", "levels_collection", "make_collection",
+    "match_fingerprint", "model_labels", "model_levels", "nearest_neighbours", "operator_fingerprint", "operator_spectra", "path_labels",
+    "precision_recall", "principal_map", "relative_energies", "screen", "screening_sweep", "stack_numbers", "structure_names", "superlattice_family",
+    "table_for", "training_sizes", "training_split", "transparent_conductor", "window_energies", "zoo_atoms", "zoo_features", "zoo_model",
+    "zoo_parts",
 ]  # fmt: skip

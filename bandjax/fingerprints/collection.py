@@ -14,11 +14,12 @@ from numpy.typing import ArrayLike
 from bandjax import checks
 from bandjax.fingerprints.density import PUBLISHED_SMEARING, fingerprint
 from bandjax.fingerprints.distances import VECTOR_METRICS, embedded, fingerprint_distance
-from bandjax.fingerprints.kernels import PUBLISHED_CUT
+from bandjax.fingerprints.kernels import kernel_cut
 from bandjax.fingerprints.levels import Levels, band_edges
 from bandjax.fingerprints.windows import Window, as_window, piece_steps, relative_energies
 
-SETTINGS = ("window", "smearing", "kernel", "cut", "per")
+SETTINGS = ("window", "smearing", "kernel", "cut", "per", "source")
+"""What must be alike in collections that are compared; "source" is a table, or says that levels came from elsewhere."""
 PER = ("cell", "atom", "length")
 
 
@@ -36,9 +37,10 @@ def make_collection(
     window: str | Window | Sequence[Window],
     smearing: float = PUBLISHED_SMEARING,
     kernel: str = "gaussian",
-    cut: float = PUBLISHED_CUT,
+    cut: float | None = None,
     per: str = "cell",
     labels: Mapping[str, ArrayLike] | None = None,
+    source: str = "arrays",
 ) -> xr.Dataset:
     """Fingerprints with their settings.
 
@@ -48,6 +50,7 @@ def make_collection(
         window, smearing, kernel, cut: As `fingerprint` was given them.
         per: "cell", "atom" or (of wires and tubes) "length" in Å: what the states are counted in.
         labels: Further variables (structure,) by name.
+        source: Where the levels come from, in words; collections of different sources are not compared unasked.
 
     Raises:
         ValueError: shapes that do not fit the window or each other, or features that are not finite.
@@ -65,7 +68,7 @@ def make_collection(
             "relative_energy": ("energy", energy, {"units": "eV", "long_name": "energy beside each piece's reference"}),
         },
         coords={"structure": np.array([str(n) for n in names], dtype=object)},
-        attrs={"window": window_text(pieces), "smearing": float(smearing), "kernel": kernel, "cut": float(cut), "per": per},
+        attrs={"window": window_text(pieces), "smearing": float(smearing), "kernel": kernel, "cut": kernel_cut(kernel, cut), "per": per, "source": source},
     )  # fmt: skip
     for name, values in (labels or {}).items():
         dataset[name] = ("structure", np.asarray(values))
@@ -78,7 +81,7 @@ def levels_collection(
     *,
     smearing: float = PUBLISHED_SMEARING,
     kernel: str = "gaussian",
-    cut: float = PUBLISHED_CUT,
+    cut: float | None = None,
     coarse: bool = False,
 ) -> xr.Dataset:
     """Collection of the fingerprints (per cell) of named levels, with fermi, vbm, cbm and gap in eV as labels; see `fingerprint`.
@@ -101,14 +104,15 @@ def levels_collection(
 
 
 def window_text(pieces: Sequence[Window]) -> str:
-    """A window as text that tells all of it."""
+    """A window as text that `as_window` reads back."""
     return "+".join(
-        f"{p.reference}:{p.low:g}{p.low_smearings:+g}w:{p.high:g}{p.high_smearings:+g}w:{p.points}" for p in pieces
+        f"{p.reference}:{float(p.low)!r}{_smearings(p.low_smearings)}:{float(p.high)!r}{_smearings(p.high_smearings)}:{p.points}"
+        for p in pieces
     )
 
 
-def joined(collections: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Several collections as one; labels that not all of them have are left out.
+def joined(collections: Sequence[xr.Dataset], *, mixed: bool = False) -> xr.Dataset:
+    """Several collections as one; labels and notes that not all of them share are left out. `mixed`: see `nearest_neighbours`.
 
     Raises:
         ValueError: none is given, or their settings differ (the first that does is named with both values).
@@ -116,20 +120,32 @@ def joined(collections: Sequence[xr.Dataset]) -> xr.Dataset:
     if not collections:
         raise ValueError("Argument `collections` must hold one collection or more, but is empty.")
     for other in collections[1:]:
-        same_settings(collections[0], other)
+        same_settings(collections[0], other, mixed=mixed)
     shared = set.intersection(*(set(map(str, c.data_vars)) for c in collections))
     per_structure = [v for v in collections[0].data_vars if v in shared and "structure" in collections[0][v].dims]
     whole = xr.concat([c[per_structure] for c in collections], dim="structure", combine_attrs="override")
     rest = [v for v in collections[0].data_vars if "structure" not in collections[0][v].dims]
-    return whole.assign({v: collections[0][v] for v in rest}).assign_attrs(collections[0].attrs)
+    return whole.assign({v: collections[0][v] for v in rest}).assign_attrs(_shared_notes(collections))
 
 
-def same_settings(one: xr.Dataset, other: xr.Dataset) -> None:
-    """Raise ValueError unless two collections were made with the same settings."""
+def _smearings(count: float) -> str:
+    return f"{'+' if count > 0 else '-'}{abs(float(count))!r}w" if count else ""
+
+
+def _shared_notes(collections: Sequence[xr.Dataset]) -> dict[str, Any]:
+    """Attributes that are the same in all; of different sources, their names."""
+    first = collections[0].attrs
+    notes = {k: v for k, v in first.items() if all(str(c.attrs.get(k)) == str(v) for c in collections)}
+    return notes | {"source": "; ".join(dict.fromkeys(str(c.attrs["source"]) for c in collections))}
+
+
+def same_settings(one: xr.Dataset, other: xr.Dataset, *, mixed: bool = False) -> None:
+    """Raise ValueError unless two collections were made with the same settings; with `mixed` their sources may differ."""
     for key in SETTINGS:
-        if one.attrs.get(key) != other.attrs.get(key):
+        if one.attrs.get(key) != other.attrs.get(key) and not (mixed and key == "source"):
+            more = "; `mixed=True` compares them nevertheless" if key == "source" else ""
             raise ValueError(
-                f"Collections must have the same settings, but `{key}` is {one.attrs.get(key)!r} in one and {other.attrs.get(key)!r} in the other."
+                f"Collections must have the same `{key}`, but one has {one.attrs.get(key)!r} and the other {other.attrs.get(key)!r}{more}."
             )
 
 
@@ -142,6 +158,7 @@ def nearest_neighbours(
     sigma_mmd: float = 0.2,
     scale: bool = False,
     max_shift: float = 0.0,
+    mixed: bool = False,
 ) -> Neighbours:
     """Nearest entries of a collection.
 
@@ -150,6 +167,8 @@ def nearest_neighbours(
         queries: Another collection of the same settings; None: each entry of the collection, itself left out.
         count: How many, ≥ 1.
         metric, sigma_mmd, scale, max_shift: See `fingerprint_distance`. With a shift every pair is compared in turn; without, scikit-learn searches.
+        mixed: Whether collections from different sources (tables, other programs) may be compared: part of each distance is then
+            between the sources.
 
     Raises:
         ValueError: settings that differ, or more neighbours than there are entries.
@@ -158,7 +177,8 @@ def nearest_neighbours(
     checks.one_of("metric", metric, VECTOR_METRICS)
     own = queries is None
     if queries is not None:
-        same_settings(collection, queries)
+        same_settings(collection, queries, mixed=mixed)
+    _one_piece(collection, metric)
     available = collection.sizes["structure"] - own
     if not 1 <= count <= available:
         raise ValueError(f"Argument `count` must lie in 1 … {available}, the entries to be found, but is {count}.")
@@ -181,6 +201,14 @@ def nearest_neighbours(
     return Neighbours(index, apart)
 
 
+def _one_piece(collection: xr.Dataset, metric: str) -> None:
+    """Raise ValueError for a distance along the energy in a window whose pieces do not follow each other."""
+    if metric in ("wasserstein", "mmd") and len(as_window(str(collection.attrs["window"]))) > 1:
+        raise ValueError(
+            f"Argument `metric` must be 'euclidean', 'manhattan' or 'cosine' for a window of several pieces, between which no energy is defined, but is {metric!r}."
+        )
+
+
 def principal_map(
     collection: xr.Dataset, *, metric: str = "euclidean", scale: bool = False, components: int = 2
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -190,6 +218,7 @@ def principal_map(
         ValueError: as `nearest_neighbours`.
         ImportError: scikit-learn is not installed.
     """
+    _one_piece(collection, metric)
     vectors = np.asarray(
         embedded(collection["fingerprint"].values, metric, step=collection["step"].values, scale=scale)
     )

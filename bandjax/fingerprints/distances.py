@@ -60,6 +60,10 @@ def embedded(
         total = jnp.sum(features * step, axis=-1, keepdims=True)
         checks.positive("features.sum()", total)
         features = features / total
+    if metric == "cosine":
+        norm = jnp.sqrt(jnp.sum(features**2, axis=-1, keepdims=True))
+        checks.positive("|features|", norm)
+        return features / norm
     if metric == "wasserstein":
         reached = jnp.cumsum(features * step, axis=-1) - features * step / 2
         return reached * step
@@ -157,8 +161,7 @@ def even_step(step: ArrayLike) -> float:
 def vector_distance(a: jax.Array, b: jax.Array, metric: str) -> jax.Array:
     """Distance of embedded vectors (…, energy)."""
     if metric == "cosine":
-        norm = jnp.sqrt(jnp.sum(a**2, axis=-1) * jnp.sum(b**2, axis=-1))
-        return 1 - jnp.sum(a * b, axis=-1) / norm
+        return 1 - jnp.sum(a * b, axis=-1)
     if metric in ("manhattan", "wasserstein"):
         return jnp.sum(jnp.abs(a - b), axis=-1)
     return _root(jnp.sum((a - b) ** 2, axis=-1))

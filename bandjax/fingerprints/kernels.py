@@ -17,11 +17,25 @@ from bandjax import checks
 
 KERNELS = ("gaussian", "fermi-dirac", "cold")
 PUBLISHED_CUT = float(np.sqrt(8))
-"""|x| beyond which the published kernel is zero: a jump of exp(−8)/(√π w), 3.8e-3/eV at w = 0.05 eV."""
+"""|x| beyond which the published kernel, the Gaussian, is zero: a jump of exp(−8)/(√π w), 3.8e-3/eV at w = 0.05 eV."""
 
 
-def kernel_value(x: ArrayLike, kernel: str = "gaussian", cut: float = PUBLISHED_CUT) -> jax.Array:
-    """f(x) of the module's head, zero for |x| > `cut`.
+def kernel_cut(kernel: str, cut: float | None) -> float:
+    """Where a kernel's tails end: `cut`, or by default √8 for the Gaussian, as published, and nowhere for the others, whose tails are longer.
+
+    Raises:
+        ValueError: an unknown kernel, or a cut that is not > 0.
+    """
+    checks.one_of("kernel", kernel, KERNELS)
+    if cut is None:
+        return PUBLISHED_CUT if kernel == "gaussian" else np.inf
+    if not cut > 0:
+        raise ValueError(f"Argument `cut` must be > 0 (infinity leaves the tails), but is {cut!r}.")
+    return float(cut)
+
+
+def kernel_value(x: ArrayLike, kernel: str = "gaussian", cut: float | None = None) -> jax.Array:
+    """f(x) of the module's head, zero for |x| > `cut` (None: see `kernel_cut`).
 
     Args:
         x: (ε − E)/w, any shape.
@@ -29,12 +43,9 @@ def kernel_value(x: ArrayLike, kernel: str = "gaussian", cut: float = PUBLISHED_
         cut: Where the tails end, > 0; infinity leaves them, and f is then smooth.
 
     Raises:
-        ValueError: an unknown kernel, or a cut that is not > 0.
+        ValueError: as `kernel_cut`.
     """
-    checks.one_of("kernel", kernel, KERNELS)
-    if not cut > 0:
-        raise ValueError(f"Argument `cut` must be > 0 (infinity leaves the tails), but is {cut!r}.")
-    x = jnp.asarray(x)
+    cut, x = kernel_cut(kernel, cut), jnp.asarray(x)
     f = {"gaussian": _gaussian, "fermi-dirac": _fermi_dirac, "cold": _cold}[kernel](x)
     return f if np.isinf(cut) else jnp.where(jnp.abs(x) > cut, 0.0, f)
 

@@ -16,10 +16,15 @@ from bandjax import checks
 from bandjax.hamiltonian import Model
 from bandjax.spectrum import bands
 
-ELECTRONS = {"p": 4, "z": 1}  # valence electrons an atom on the mean, by the shell that marks a kind of table
+VALENCE = {
+    **dict.fromkeys(("H",), 1), **dict.fromkeys(("Zn", "Cd"), 2), **dict.fromkeys(("B", "Al", "Ga", "In"), 3),
+    **dict.fromkeys(("C", "Si", "Ge", "Sn"), 4), **dict.fromkeys(("N", "P", "As", "Sb"), 5), **dict.fromkeys(("S", "Se", "Te"), 6),
+}  # fmt: skip
+"""Electrons that an atom brings into s and p orbitals."""
 BISECTIONS = 60
 TOUCHING = 1e-6
-"""Edges nearer than this, in eV, touch: the levels of graphene at K differ by rounding."""
+"""Edges nearer than this, in eV, touch (in float32: `TOUCHING_SINGLE`): the levels of graphene at K differ by rounding."""
+TOUCHING_SINGLE = 1e-4
 
 
 class Levels(NamedTuple):
@@ -68,20 +73,23 @@ def model_levels(
         model: Tight-binding model; periodic directions are sampled, the others have one point.
         grid: Numbers of wave vectors along the reciprocal vectors, > 0; the points are the multiples of 1/n, Γ among
             them, so that edges at Γ (and, where n is even, on the zone's faces) are met.
-        electrons: In the cell; None: 4 an atom for tables with p orbitals, 1 for p_z tables, else not known.
+        electrons: In the cell, 0 < N ≤ what the bands hold; None: by the elements for tables with s and p orbitals, one an atom for p_z tables, else not known.
         budget: Memory for temporaries in bytes.
 
     Returns:
         `energy` differentiable once in the model. A level holds two electrons without spin-orbit.
 
     Raises:
-        ValueError: a grid that is not three numbers > 0.
+        ValueError: a grid that is not three whole numbers > 0, or more electrons than the bands hold.
     """
     fractional, weight = half_grid(periodic_grid(model, grid))
     energy = bands(model, jnp.asarray(fractional, model.dtype) @ model.reciprocal, budget=budget)
+    degeneracy = 1 if model.topology.spin_orbit else 2
     if electrons is None:
         electrons = electrons_of(model)
-    return Levels(energy, jnp.asarray(weight, model.dtype), electrons, 1 if model.topology.spin_orbit else 2)
+    else:
+        _check_electrons(electrons, degeneracy * energy.shape[1], energy.shape[1])
+    return Levels(energy, jnp.asarray(weight, model.dtype), electrons, degeneracy)
 
 
 def periodic_grid(model: Model, grid: Sequence[int]) -> tuple[int, int, int]:
@@ -90,10 +98,8 @@ def periodic_grid(model: Model, grid: Sequence[int]) -> tuple[int, int, int]:
     Raises:
         ValueError: not three whole numbers > 0.
     """
-    numbers = np.asarray(grid)
-    if numbers.shape != (3,) or numbers.dtype.kind not in "iu" or (numbers < 1).any():
-        raise ValueError(f"Argument `grid` must be three whole numbers > 0, but is {grid!r}.")
-    sizes = np.where(model.topology.periodic, numbers, 1)
+    checks.whole_numbers("grid", grid, 3)
+    sizes = np.where(model.topology.periodic, np.asarray(grid), 1)
     return int(sizes[0]), int(sizes[1]), int(sizes[2])
 
 
@@ -108,12 +114,18 @@ def half_grid(sizes: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def electrons_of(model: Model) -> float | None:
-    """Valence electrons in the cell as the kind of table tells them; None where it does not."""
-    shells = {o.shell for o in model.topology.orbitals}
-    for shell, count in ELECTRONS.items():
-        if shell in shells and "h" not in {s.lower() for s in model.topology.sites()}:
-            return float(count * model.topology.n_atom)
+    """Valence electrons in the cell: of the elements where the table has s and p orbitals, one an atom of a p_z table; else None."""
+    shells, sites = {o.shell for o in model.topology.orbitals}, model.topology.sites()
+    if shells == {"z"}:
+        return float(len(sites))
+    if {"s", "p"} <= shells and all(site in VALENCE for site in sites):
+        return float(sum(VALENCE[site] for site in sites))
     return None
+
+
+def _check_electrons(electrons: float, held: int, count: int) -> None:
+    if not 0 < electrons <= held:
+        raise ValueError(f"Argument `electrons` must lie in 0 … {held}, what {count} bands hold, but is {electrons:g}.")
 
 
 def array_levels(
@@ -129,7 +141,8 @@ def array_levels(
 
     Args:
         energy: eV, shape (k, band), or (spin, k, band) of a magnet, whose levels hold one electron each.
-        weights: Weights of the wave vectors, ≥ 0, any scale, shape (k,); None: all alike.
+        weights: Weights of the wave vectors, ≥ 0, any scale, shape (k,); None: all alike. Wave vectors of weight 0 (a path beside the mesh, as hybrid
+            calculations have it) are left out.
         electrons: Electrons in the cell among these bands, 0 < N ≤ what they hold; None: not known.
         fermi: Fermi level in eV, on the scale of `energy`.
         degeneracy: Electrons that a level holds, 1 or 2; a magnet's is 1.
@@ -158,11 +171,9 @@ def array_levels(
     checks.not_negative("weights", weight)
     checks.positive("weights.sum()", weight.sum())
     weight = jnp.tile(weight / weight.sum(), channels)
-    if electrons is not None and not 0 < electrons <= channels * degeneracy * energy.shape[1]:
-        raise ValueError(
-            f"Argument `electrons` must lie in 0 … {channels * degeneracy * energy.shape[1]}, what {energy.shape[1]} bands "
-            f"hold, but is {electrons:g}."
-        )
+    energy, weight = energy[np.asarray(weight) > 0], weight[np.asarray(weight) > 0]
+    if electrons is not None:
+        _check_electrons(electrons, channels * degeneracy * energy.shape[1], energy.shape[1])
     below = np.inf if complete else energy[:, -1].min()
     return Levels(energy, weight, electrons, degeneracy, below, fermi, channels)
 
@@ -197,7 +208,10 @@ def band_edges(levels: Levels, *, smearing: float = 0.05) -> BandEdges:
         top = jnp.max(jnp.where(energy <= between, energy, -jnp.inf))
         bottom = jnp.min(jnp.where(energy > between, energy, jnp.inf))
     below = jnp.sum(energy <= between, axis=1).reshape(levels.channels, -1)
-    gapped = jnp.all(below == below[:, :1]) & jnp.isfinite(bottom) & (bottom - top > TOUCHING)
+    touching = TOUCHING if energy.dtype == np.float64 else TOUCHING_SINGLE
+    gapped = jnp.all(below == below[:, :1]) & jnp.isfinite(bottom) & (bottom - top > touching)
+    if levels.electrons is not None:  # whole levels: N of a single k may end inside one
+        gapped &= jnp.abs(levels.degeneracy * jnp.sum(below[:, 0]) - levels.electrons) < 1e-6 * (1 + levels.electrons)
     nan = jnp.asarray(jnp.nan, energy.dtype)
     vbm, cbm = jnp.where(gapped, top, nan), jnp.where(gapped, bottom, nan)
     if levels.fermi is not None:

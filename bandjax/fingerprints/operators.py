@@ -26,8 +26,8 @@ from jax.typing import ArrayLike
 
 from bandjax import checks
 from bandjax.devices import map_chunks
-from bandjax.fingerprints.density import PUBLISHED_SMEARING, check_window, edges_for
-from bandjax.fingerprints.kernels import KERNELS, PUBLISHED_CUT, kernel_value
+from bandjax.fingerprints.density import PUBLISHED_SMEARING, check_window, edges_for, refuse_metal
+from bandjax.fingerprints.kernels import kernel_cut, kernel_value
 from bandjax.fingerprints.levels import BandEdges, half_grid, model_levels, periodic_grid
 from bandjax.fingerprints.windows import Window, as_window, window_energies
 from bandjax.hamiltonian import Model, bloch_hamiltonian, onsite_hamiltonian
@@ -49,7 +49,7 @@ def operator_spectra(
     resolve: str | None = None,
     smearing: float = PUBLISHED_SMEARING,
     kernel: str = "gaussian",
-    cut: float = np.inf,
+    cut: float | None = np.inf,
     budget: float | None = None,
 ) -> jax.Array:
     """k-resolved fingerprint: g Tr[P O(k) f((H(k) − E)/w)]/w at every k.
@@ -71,11 +71,10 @@ def operator_spectra(
         ValueError: an unknown operator, kernel or `resolve`, `smearing` ≤ 0, "spin_orbit" of a model without.
     """
     checks.one_of("resolve", resolve, RESOLVE)
-    checks.one_of("kernel", kernel, KERNELS)
     checks.positive("smearing", smearing, "eV")
     matrix = _operator(operator, model)
     k, energy = as_wave_vectors(model, k), jnp.asarray(energy, model.dtype)
-    found = _spectra(model, k, energy, matrix, resolve, float(smearing), kernel, float(cut), budget)
+    found = _spectra(model, k, energy, matrix, resolve, float(smearing), kernel, kernel_cut(kernel, cut), budget)
     return found[..., 0] if resolve is None else found
 
 
@@ -106,7 +105,7 @@ def operator_fingerprint(
     grid: Sequence[int] = (8, 8, 8),
     smearing: float = PUBLISHED_SMEARING,
     kernel: str = "gaussian",
-    cut: float = PUBLISHED_CUT,
+    cut: float | None = None,
     edges: BandEdges | None = None,
     align: str = "follow",
     coarse: bool = False,
@@ -130,11 +129,12 @@ def operator_fingerprint(
     levels = model_levels(model, grid=grid, budget=budget)
     if edges is None:
         edges = edges_for(levels, pieces, smearing)
+    refuse_metal(pieces, edges)
     if align == "fixed":
         edges = jax.lax.stop_gradient(edges)
     energy = window_energies(pieces, smearing, edges)
     if checks.is_concrete((levels, energy)):
-        check_window(levels, pieces, energy, smearing, edges, coarse)
+        check_window(levels, pieces, energy, smearing, coarse, kernel_cut(kernel, cut))
     fractional, weight = half_grid(periodic_grid(model, grid))
     spectra = operator_spectra(
         model, jnp.asarray(fractional, model.dtype) @ model.reciprocal, energy, operator=operator, resolve=resolve,
@@ -175,10 +175,27 @@ OPERATORS: dict[str, Operator] = {
 
 def _operator(operator: str | Operator, model: Model) -> Operator:
     if callable(operator):
+        _check_own(operator, model)
         return operator
     checks.one_of("operator", operator, OPERATORS)
     if operator == "spin_orbit" and not model.topology.spin_orbit:
         raise ValueError(
-            "Argument `operator` must be another than 'spin_orbit' for a model without spin-orbit, but is not."
+            "Argument `operator` must not be 'spin_orbit' for a model without spin-orbit, but is 'spin_orbit'."
         )
     return OPERATORS[operator]
+
+
+def _check_own(operator: Operator, model: Model) -> None:
+    """Raise ValueError unless an operator of one's own is a Hermitian matrix of the model's size, tried at a k of no symmetry."""
+    k = jnp.asarray([0.11, 0.23, 0.37], model.dtype)
+    size = (model.n_orbital, model.n_orbital)
+    found = jax.eval_shape(operator, model, k)
+    if found.shape != size:
+        raise ValueError(f"Argument `operator` must give matrices of shape {size}, but gives {found.shape}.")
+    if checks.is_concrete(model):
+        matrix = np.asarray(operator(model, k))
+        off = float(np.abs(matrix - matrix.conj().T).max())
+        if off > 1e-5 * max(1.0, float(np.abs(matrix).max())):
+            raise ValueError(
+                f"Argument `operator` must give Hermitian matrices, but one differs from its adjoint by {off:.2g}."
+            )

@@ -83,7 +83,8 @@ def training_split(label: ArrayLike, size: int, *, repeat: int, seed: int = 0) -
         repeat, seed: Of the draw.
 
     Returns:
-        Both ascending. Each class has its share in the training part, rounded, but at least one member.
+        Both ascending. Each class has its share in the training part, rounded, but at least one member, and leaves at least one to be asked about
+        where it has two.
 
     Raises:
         ValueError: a class is empty, or a size out of range.
@@ -93,7 +94,9 @@ def training_split(label: ArrayLike, size: int, *, repeat: int, seed: int = 0) -
         raise ValueError(f"Argument `size` must lie in 2 … {len(label) - 1}, but is {size}.")
     rng = np.random.default_rng([seed, size, repeat])
     yes, no = np.flatnonzero(label), np.flatnonzero(~label)
-    some = int(np.clip(round(size * len(yes) / len(label)), max(1, size - len(no)), min(size - 1, len(yes))))
+    most_yes, most_no = max(1, len(yes) - 1), max(1, len(no) - 1)
+    least, most = max(1, size - most_no), min(size - 1, most_yes)
+    some = int(np.clip(round(size * len(yes) / len(label)), min(least, most), most))
     train = np.sort(np.concatenate([rng.permutation(yes)[:some], rng.permutation(no)[: size - some]]))
     return train, np.setdiff1d(np.arange(len(label)), train)
 
@@ -120,7 +123,7 @@ def screen(
 
     Raises:
         ImportError: scikit-learn or imbalanced-learn is not installed.
-        ValueError: the training part has one class only, the asked part is empty or has none that qualifies, features that are
+        ValueError: the training part has one class only, the asked part shares a member with it, is empty or has none that qualifies, features that are
             not finite or do not fit the labels.
     """
     label, train, asked = _as_labels(label), np.asarray(train), np.asarray(asked)
@@ -129,6 +132,11 @@ def screen(
     if found.all() or not found.any():
         raise ValueError(
             f"Argument `train` must hold members of both classes, but all {len(train)} {'qualify' if len(train) and found.all() else 'fail'}."
+        )
+    shared = np.intersect1d(train, asked)
+    if shared.size:
+        raise ValueError(
+            f"Argument `asked` must hold no member of `train`, but shares {shared.size} with it, such as {shared[0]}."
         )
     if not label[asked].any():
         raise ValueError(f"Argument `asked` must hold members that qualify, but none of its {len(asked)} does.")

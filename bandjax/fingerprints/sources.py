@@ -13,13 +13,14 @@ ENERGIES = ("energy", "energies", "eigenvalues", "E")
 WEIGHTS = ("weights", "weight", "k_weights")
 
 
-def ase_levels(source: Any, *, electrons: float | None = None) -> Levels:
+def ase_levels(source: Any, *, electrons: float | None = None, degeneracy: int = 2) -> Levels:
     """Levels of an ASE calculator (or atoms that carry one), or of an `ase.spectrum.band_structure.BandStructure`.
 
     Args:
         source: A finished calculator with eigenvalues at weighted wave vectors, or a band structure, whose wave vectors
             then weigh alike: what comes of a path is the path's own density of states and no crystal's.
         electrons: Electrons in the cell among the bands; None: the source's Fermi level tells what is filled.
+        degeneracy: Electrons that a level holds: 2, or 1 for bands with spin-orbit; a magnet's is 1 in any case.
 
     Returns:
         Energies on the source's scale, in eV. Bands above the highest are taken to be missing.
@@ -34,10 +35,14 @@ def ase_levels(source: Any, *, electrons: float | None = None) -> Levels:
         energy = np.array([
             [calculator.get_eigenvalues(kpt=k, spin=s) for k in range(len(weights))] for s in range(spins)
         ])  # fmt: skip
-        return array_levels(energy, weights, electrons=electrons, fermi=float(calculator.get_fermi_level()))
+        return array_levels(
+            energy, weights, electrons=electrons, fermi=float(calculator.get_fermi_level()), degeneracy=degeneracy
+        )
     if hasattr(calculator, "energies") and hasattr(calculator, "reference"):
         reference = float(calculator.reference)
-        return array_levels(np.asarray(calculator.energies), electrons=electrons, fermi=reference)
+        return array_levels(
+            np.asarray(calculator.energies), electrons=electrons, fermi=reference, degeneracy=degeneracy
+        )
     raise TypeError(
         f"Argument `source` must be an ASE calculator with eigenvalues or a BandStructure, but is a {type(source).__name__}."
     )

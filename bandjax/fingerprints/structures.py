@@ -11,18 +11,18 @@ import xarray as xr
 from bandjax import checks
 from bandjax.devices import map_chunks
 from bandjax.fingerprints.collection import PER, make_collection
-from bandjax.fingerprints.density import PUBLISHED_SMEARING, check_window, density, refuse_metal
-from bandjax.fingerprints.kernels import PUBLISHED_CUT
-from bandjax.fingerprints.levels import BandEdges, Levels, band_edges, model_levels
+from bandjax.fingerprints.density import PUBLISHED_SMEARING, check_window, density, edges_for, refuse_metal
+from bandjax.fingerprints.kernels import kernel_cut
+from bandjax.fingerprints.levels import BandEdges, Levels, model_levels
 from bandjax.fingerprints.windows import Window, as_window, window_energies
 from bandjax.hamiltonian import Model, tight_binding
 from bandjax.materials import Table, list_parameters, load_parameters
 from bandjax.spectrum.bands import bytes_of_h
 from bandjax.structure import find_bonds, find_mixed_bonds, site_fractions, site_labels
 
-SPACING = 0.15
-"""Of wave vectors along each reciprocal vector, 1/Å: 8 points along those of silicon's primitive cell, with which its levels
-lie within two published smearings of each other."""
+SPACING = 0.12
+"""Of wave vectors along each reciprocal vector, 1/Å: 17 points along those of silicon's primitive cell, which leave its density within an
+eighth of the area at the published smearing (`density.SAMPLING`)."""
 
 
 class _Settings(NamedTuple):
@@ -43,13 +43,14 @@ def fingerprint_structures(
     *,
     smearing: float = PUBLISHED_SMEARING,
     kernel: str = "gaussian",
-    cut: float = PUBLISHED_CUT,
+    cut: float | None = None,
     per: str = "cell",
     spacing: float = SPACING,
     grid: Sequence[int] | None = None,
     spin_orbit: bool = True,
     names: Sequence[str] | None = None,
     coarse: bool = False,
+    refused: list[tuple[str, str]] | None = None,
     progress: Callable[[int, int], Any] | None = None,
 ) -> xr.Dataset:
     """A collection of the fingerprints of structures, by a parameter table.
@@ -57,18 +58,22 @@ def fingerprint_structures(
     Args:
         structures: Crystals; `arrays["composition"]` may hold fractions (see `tight_binding`). `info["materials"]` such as
             "GaAs InAs" names the materials of an alloy whose symbols do not tell them.
-        table: Name of a table that holds every structure's species, or a table.
+        table: Name of a table that holds every structure's species ("vogl1983"; "graphene/pz" where several of its materials
+            have them), or a table.
         window, smearing, kernel, cut, coarse: See `fingerprint`.
         per: Count states in the "cell", as published, or an "atom", so that cells of different sizes compare, or, of structures
             that are periodic in one direction, an Å along it ("length"): then every band edge is a peak of one height for one mass.
-        spacing: Largest distance of wave vectors along each reciprocal vector, 1/Å, > 0.
+        spacing: Largest distance of wave vectors along each reciprocal vector, 1/Å, > 0; structures of one topology share a grid, so that
+            nothing jumps between them.
         grid: Numbers of wave vectors instead, for all structures alike.
-        spin_orbit: Whether to include it.
+        spin_orbit: Whether to include it where a table has it.
         names: One a structure; None: `info["name"]`, or the formula and the place in the list.
+        refused: Where given, a structure that would raise is left out instead, and its name and the sentence are appended here.
         progress: Called with (structures done, all).
 
     Returns:
-        See `collection.py`; with the labels gap (eV), vbm, cbm and fermi (eV on the table's scale), atoms, formula.
+        See `collection.py`; with the labels gap (eV), vbm, cbm and fermi (eV on the table's scale), atoms, formula, spin_orbit
+            (whether it was included).
 
     Raises:
         ValueError: no structure; a species that the table lacks; what `fingerprint` refuses. The structure is named.
@@ -83,9 +88,14 @@ def fingerprint_structures(
     names = structure_names(structures) if names is None else [str(n) for n in names]
     if len(names) != len(structures):
         raise ValueError(f"Argument `names` must hold {len(structures)} names, but holds {len(names)}.")
-    lengths = np.array(
-        [_length(atoms, name) for atoms, name in zip(structures, names, strict=True)] if per == "length" else []
-    )
+    if grid is not None:
+        checks.whole_numbers("grid", grid, 3)
+
+    def refuse(index: int, error: ValueError) -> None:
+        if refused is None:
+            raise ValueError(f"Structure {names[index]}: {error}") from error
+        refused.append((names[index], str(error)))
+
     groups: dict[Any, list[int]] = {}
     tables: dict[tuple[str, ...], Table] = {}
     for index, atoms in enumerate(structures):
@@ -93,59 +103,55 @@ def fingerprint_structures(
             kind = _kind(atoms)
             if kind not in tables:
                 tables[kind] = table if isinstance(table, Table) else _table_of(kind, table)
-            points = tuple(int(n) for n in grid) if grid is not None else grid_of(atoms, spacing)
-            key = (_topology_key(atoms, tables[kind]), kind, points)
+            _share(atoms, per)
+            groups.setdefault((kind, _topology_key(atoms, tables[kind])), []).append(index)
         except ValueError as error:
-            raise ValueError(f"Structure {names[index]}: {error}") from error
-        groups.setdefault(key, []).append(index)
+            refuse(index, error)
 
-    count = sum(p.points for p in pieces)
-    features = np.empty((len(structures), count))
-    edges = np.empty((len(structures), 4))
-    done = 0
-    for (_, kind, points), members in groups.items():
-        first, own = structures[members[0]], tables[kind]
+    features: dict[int, np.ndarray] = {}
+    labels: dict[int, tuple[float, ...]] = {}
+    done = len(structures) - sum(map(len, groups.values()))
+    for (kind, _), members in groups.items():
+        own = tables[kind]
         with_spin = spin_orbit and bool(own.spec.spin_orbit)
-        run = _program(first, own, _Settings(pieces, smearing, kernel, cut, points, with_spin))
+        points = grid if grid is not None else np.max([grid_of(structures[i], spacing) for i in members], axis=0)
+        settings = _Settings(pieces, smearing, kernel, cut, (int(points[0]), int(points[1]), int(points[2])), with_spin)
+        run = _program(structures[members[0]], own, settings)
         size = min(CHUNK, len(members))
         for at in range(0, len(members), size):
             part = members[at : at + size]
-            found, found_edges, levels = run([structures[i] for i in (part + part[-1:] * size)[:size]])
+            found, edges, levels = run([structures[i] for i in (part + part[-1:] * size)[:size]])
             for place, index in enumerate(part):
                 try:
-                    refuse_metal(pieces, found_edges[place])
-                    energy = window_energies(pieces, smearing, found_edges[place])
-                    check_window(levels[place], pieces, energy, smearing, found_edges[place], coarse)
+                    refuse_metal(pieces, edges[place])
+                    energy = window_energies(pieces, smearing, edges[place])
+                    check_window(levels[place], pieces, energy, smearing, coarse, kernel_cut(kernel, cut))
                 except ValueError as error:
-                    raise ValueError(f"Structure {names[index]}: {error}") from error
-                features[index], edges[index] = found[place], found_edges[place]
+                    refuse(index, error)
+                    continue
+                features[index] = found[place] / _share(structures[index], per)
+                labels[index] = (*(float(e) for e in edges[place]), float(with_spin))
             done += len(part)
             if progress is not None:
                 progress(done, len(structures))
-    sizes = np.array([len(atoms) for atoms in structures])
-    if per != "cell":
-        features = features / (sizes if per == "atom" else lengths)[:, None]
+    kept = sorted(features)
+    if not kept:
+        name, words = (refused or [("", "")])[0]
+        raise ValueError(f"Argument `structures` must hold one that can be taken, but all are refused; {name}: {words}")
+    columns = np.array([labels[i] for i in kept])
     collection = make_collection(
-        features, names, window=pieces, smearing=smearing, kernel=kernel, cut=cut, per=per,
+        np.stack([features[i] for i in kept]), [names[i] for i in kept], window=pieces, smearing=smearing, kernel=kernel, cut=cut, per=per,
         labels={
-            "fermi": edges[:, 0], "vbm": edges[:, 1], "cbm": edges[:, 2], "gap": edges[:, 3], "atoms": sizes,
-            "formula": np.array([atoms.get_chemical_formula() for atoms in structures], dtype=object),
+            **{n: columns[:, c] for c, n in enumerate(("fermi", "vbm", "cbm", "gap"))},
+            "spin_orbit": columns[:, 4].astype(int), "atoms": np.array([len(structures[i]) for i in kept]),
+            "formula": np.array([structures[i].get_chemical_formula() for i in kept], dtype=object),
         },
+        source=f"{table if isinstance(table, str) else table.spec.name}, {'with' if spin_orbit else 'without'} spin-orbit",
     )  # fmt: skip
     for name in ("fermi", "vbm", "cbm", "gap"):
         collection[name].attrs["units"] = "eV"
-    return collection.assign_attrs(
-        table=table if isinstance(table, str) else table.spec.name, spin_orbit=int(spin_orbit)
-    )
-
-
-def _length(atoms: ase.Atoms, name: str) -> float:
-    """Period in Å of a structure that is periodic in one direction."""
-    if atoms.pbc.sum() != 1:
-        raise ValueError(
-            f"Structure {name}: it must be periodic in one direction for `per='length'`, but is so in {atoms.pbc.sum()}."
-        )
-    return float(atoms.cell.lengths()[atoms.pbc][0])
+    density_of_k = f"{spacing:g} 1/Å" if grid is None else " × ".join(str(int(n)) for n in grid)
+    return collection.assign_attrs(wave_vectors=density_of_k)
 
 
 CHUNK = 256
@@ -182,6 +188,9 @@ def table_for(species: Sequence[str], name: str) -> Table:
     from bandjax.structure.crystal import elements_of
 
     wanted = set(species)
+    if "/" in name:
+        material, name = name.split("/", 1)
+        return load_parameters(material, name)
     known = [e.material for e in list_parameters() if e.table == name]
     if not known:
         load_parameters("Si", name)  # raises: there is no such table
@@ -192,6 +201,10 @@ def table_for(species: Sequence[str], name: str) -> Table:
         except ValueError:
             parts[material] = set(load_parameters(material, name).spec.species)
     exact = [m for m, elements in parts.items() if elements == wanted]
+    if len(exact) > 1:
+        raise ValueError(
+            f"Argument `table` must name one material of {name} for {', '.join(sorted(wanted))}, as {exact[0] + '/' + name!r}, but {len(exact)} fit: {', '.join(exact)}."
+        )
     if exact:
         return load_parameters(exact[0], name)
     pairs = [p for p in combinations(parts, 2) if parts[p[0]] | parts[p[1]] == wanted]
@@ -214,6 +227,15 @@ def grid_of(atoms: ase.Atoms, spacing: float) -> tuple[int, int, int]:
     return n[0], n[1], n[2]
 
 
+def _share(atoms: ase.Atoms, per: str) -> float:
+    """What the states of a cell are divided by."""
+    if per == "length" and np.sum(atoms.pbc) != 1:
+        raise ValueError(
+            f"Argument `per` must be 'cell' or 'atom' for a structure that is periodic in {np.sum(atoms.pbc)} directions, but is 'length'."
+        )
+    return {"cell": 1.0, "atom": float(len(atoms)), "length": float(atoms.cell.lengths()[atoms.pbc].sum())}[per]
+
+
 def _topology_key(atoms: ase.Atoms, table: Table) -> Any:
     """What makes two structures run the same program."""
     labels, periodic = tuple(site_labels(atoms)), tuple(map(bool, atoms.pbc))
@@ -234,7 +256,7 @@ def _program(first: ase.Atoms, table: Table, settings: _Settings) -> Callable[[l
 
     def one(item: tuple) -> tuple:
         levels = model_levels(model_of(*item), grid=settings.grid)
-        edges = band_edges(levels, smearing=settings.smearing)
+        edges = edges_for(levels, settings.pieces, settings.smearing)
         energy = window_energies(settings.pieces, settings.smearing, edges)
         features = density(levels, energy, smearing=settings.smearing, kernel=settings.kernel, cut=settings.cut)
         return features, edges, levels.energy

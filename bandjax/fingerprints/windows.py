@@ -46,7 +46,8 @@ WINDOWS: dict[str, tuple[Window, ...]] = {
 
 
 def as_window(window: str | Window | Sequence[Window]) -> tuple[Window, ...]:
-    """A window's pieces from its name, from text such as "vbm:-3:1:257" (several joined by "+"), or from pieces.
+    """A window's pieces from its name, from text such as "vbm:-3:1:257" (several joined by "+"; "vbm:-2:0+3w" ends three smearings
+    above), or from pieces.
 
     Raises:
         ValueError: an unknown name or reference, a piece that ends before it begins or has less than two points.
@@ -54,7 +55,7 @@ def as_window(window: str | Window | Sequence[Window]) -> tuple[Window, ...]:
     if isinstance(window, str):
         if window in WINDOWS:
             return WINDOWS[window]
-        pieces = tuple(_piece(text, window) for text in window.split("+"))
+        pieces = tuple(_piece(text, window) for text in re.split(r"\+(?=[a-z])", window))
     else:
         pieces = (window,) if isinstance(window, Window) else tuple(window)
     for piece in pieces:
@@ -67,14 +68,16 @@ def as_window(window: str | Window | Sequence[Window]) -> tuple[Window, ...]:
 
 
 def _piece(text: str, whole: str) -> Window:
-    number = r"[-+]?[0-9.]+(?:e[-+]?[0-9]+)?"
-    found = re.fullmatch(rf"(\w+):({number}):({number})(?::(\d+))?", text.strip())
+    number = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
+    end = rf"({number})(?:([-+](?:\d+\.?\d*|\.\d+))w)?"  # 0.5, or 0+3w: with so many smearings
+    found = re.fullmatch(rf"(\w+):{end}:{end}(?::(\d+))?", text.strip())
     if found is None:
         raise ValueError(
             f"Argument `window` must be one of {', '.join(WINDOWS)} or pieces such as 'vbm:-3:1:257' joined by '+', but is {whole!r}."
             f"{checks.nearest(whole, WINDOWS)}"
         )
-    return Window(found[1], float(found[2]), float(found[3]), int(found[4] or 513))
+    low, low_w, high, high_w, points = found.groups()[1:]
+    return Window(found[1], float(low), float(high), int(points or 513), float(low_w or 0), float(high_w or 0))
 
 
 def relative_energies(pieces: Sequence[Window], smearing: float) -> np.ndarray:

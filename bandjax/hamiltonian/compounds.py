@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 
 from bandjax import checks
 from bandjax.hamiltonian.blocks import Blocks, bond_vectors, hoppings, onsite_block, spin_orbit_block
-from bandjax.hamiltonian.model import bond_group, per_atom
+from bandjax.hamiltonian.model import PerAtom, bond_group
 from bandjax.materials import DistanceLaw, Table, TableSpec
 from bandjax.structure import find_mixed_bonds, site_labels
 
@@ -69,15 +69,15 @@ def mixed_compounds(
 
     ends = [s for s in spec.species if s != anion]
 
-    def mixed(block_of) -> list[jax.Array]:
+    def mixed(block_of) -> PerAtom:
         """Σ_p w_p h_p of every atom; those of a cation are its own, those of the anion what either compound gives it."""
-        own = {
-            kind: [block_of(table, s, dtype) if kind != anion else block_of(table, anion, dtype, (s,)) for s in ends]
-            for kind in (anion, "cation")
-        }
-        found = [own[anion if a else "cation"] for a in is_anion]
-        return [weight[0, n] * first + weight[1, n] * second for n, (first, second) in enumerate(found)]
+        stacks = []
+        for at in (is_anion, ~is_anion):
+            own = [block_of(table, anion, dtype, (s,)) if at is is_anion else block_of(table, s, dtype) for s in ends]
+            w = weight[:, at].reshape(2, -1, *[1] * own[0].ndim)
+            stacks.append(w[0] * own[0] + w[1] * own[1])
+        return PerAtom(tuple(stacks), tuple(map(int, ~is_anion)))
 
-    onsite = per_atom(mixed(onsite_block))
-    coupling = per_atom(mixed(spin_orbit_block)) if spin_orbit else None
+    onsite = mixed(onsite_block)
+    coupling = mixed(spin_orbit_block) if spin_orbit else None
     return Blocks((bond_group(0, i, j, shift),), (vector,), (hopping,), onsite, coupling)

@@ -15,6 +15,7 @@ import ase
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from bandjax import checks
 from bandjax.hamiltonian.model import BondGroup, Model
@@ -141,6 +142,39 @@ def repeating_unit(layered: LayeredHamiltonian, period: int) -> LayeredHamiltoni
     return LayeredHamiltonian(
         layered.diagonal[-period:], layered.upper[count - period :], layered.upper[count - period - 1]
     )
+
+
+def closed_hamiltonian(layered: LayeredHamiltonian, period: ArrayLike, *, apart: float = 1e3) -> jax.Array:
+    """H of the crystal that repeats the first `period` layers of a stack, at the stack's wave vector.
+
+    The stack must go on in the period for one layer at least, so that layer `period` is what layer 0 is; layers count here
+    the way the crystal repeats, upwards or downwards. The period may be traced: superlattices of many periods are one program.
+
+    Args:
+        layered: A finite stack's blocks; k's normal component is then that of the crystal.
+        period: Number of layers, 1 … (layer − 1), possibly traced.
+        apart: Energy in eV, above all levels, at which the orbitals of the other layers are left without coupling.
+
+    Returns:
+        Hermitian matrix in eV, shape (orbital, orbital) of all layers but the last; its lowest levels are the crystal's.
+
+    Raises:
+        ValueError: the stack repeats by itself, or a period outside that range.
+    """
+    count, n, _ = layered.diagonal.shape
+    if layered.closing is not None:
+        raise ValueError("Argument `layered` must be of a finite stack, but is of one that repeats along z.")
+    if checks.is_concrete(period) and not 1 <= int(period) < count:
+        raise ValueError(f"Argument `period` must be from 1 to {count - 1} for {count} layers, but is {period!r}.")
+    layer = jnp.arange(count - 1)
+    inside = (layer < period)[:, None, None]
+    diagonal = jnp.where(inside, layered.diagonal[:-1], apart * jnp.eye(n, dtype=layered.diagonal.dtype))
+    upper = jnp.where(inside, layered.upper, 0.0)
+    above = (layer + 1) % period
+    h = jnp.zeros((count - 1, count - 1, n, n), layered.diagonal.dtype)
+    h = h.at[layer, layer].add(diagonal).at[layer, above].add(upper)
+    h = h.at[above, layer].add(jnp.swapaxes(upper, 1, 2).conj())
+    return jnp.swapaxes(h, 1, 2).reshape((count - 1) * n, -1)
 
 
 def is_layered(model: Model, layers: tuple[int, ...]) -> bool:

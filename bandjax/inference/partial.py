@@ -39,6 +39,7 @@ def part_of_map(
     checks.one_of("pattern", pattern, PATTERNS)
     axes = as_axes(data)
     if energy is not None:
+        checks.shape_is("energy", energy, (2,))
         low, high = energy
         data = data.sel(energy=slice(low, high))
         if not data.sizes["energy"]:

@@ -32,7 +32,7 @@ from bandjax.inference.linear import (
 )
 from bandjax.inference.parameters import Parameter, Transform, all_values, free_values, make_transform
 from bandjax.materials import Table
-from bandjax.photoemission import QUANTITIES, Instrument, Plan, arpes_image, as_axes, plan_image, signal
+from bandjax.photoemission import QUANTITIES, Axes, Instrument, Plan, arpes_image, as_axes, plan_image, signal
 from bandjax.photoemission.matrix_elements import mirror_parities
 from bandjax.photoemission.plan import STACK_METHODS
 from bandjax.units import FWHM_PER_SIGMA
@@ -161,6 +161,7 @@ def prepare(data: xr.DataArray | Mapping[str, xr.DataArray], problem: Problem) -
             raise ValueError(
                 f"Argument `broadening` may smooth along the momentum of maps over kx and ky only, but map `{name}` has {axes.names}."
             )
+        _check_brightness(problem, name, axes)
         values = np.asarray(array.transpose(*axes.names).values, float)
         mask = np.isfinite(values)
         if not mask.any():
@@ -352,6 +353,17 @@ def model_values(values: Mapping[str, Any]) -> dict[str, Any]:
     return {n: v for n, v in values.items() if n.rsplit(".", 1)[-1] not in QUANTITIES and not is_brightness(n)}
 
 
+def _check_brightness(problem: Problem, name: str, axes: Axes) -> None:
+    """ValueError for a brightness along an axis that the map has not: it would be a second gain."""
+    for parameter in problem.parameters:
+        owner, _, term = parameter.rpartition(".")
+        if term in TERMS and owner in ("", name) and len(axes.lateral) < 1 + (TERMS[term][1] > 0):
+            raise ValueError(
+                f"Parameter `{parameter}` must go with maps that have {'two lateral axes' if TERMS[term][1] else 'a lateral axis'}, but map "
+                f"`{name}` has {', '.join(axes.names)}."
+            )
+
+
 def _check_options(problem: Problem) -> None:
     """ValueError for stages, blocks, known numbers or grids that are no such thing."""
     for known in problem.known:
@@ -367,7 +379,9 @@ def _check_options(problem: Problem) -> None:
                 f"Argument `broadening` must hold numbers or pairs (eV, 1/Å) ≥ 0, one of them > 0, but holds {entry!r}."
             )
         if entry[1] > 0 and problem.method != "direct":
-            raise ValueError('Argument `broadening` may smooth along the momentum for the method "direct" only.')
+            raise ValueError(
+                f'Argument `broadening` may smooth along the momentum for the method "direct" only, but `method` is {problem.method!r}.'
+            )
     for name, value in (("block", problem.block), ("kz_points", problem.kz_points)):
         if value is not None and (value != int(value) or value < 1):
             raise ValueError(f"Argument `{name}` must be a whole number ≥ 1, but is {value!r}.")

@@ -18,6 +18,7 @@ from bandjax.photoemission import Instrument
 from bandjax.photoemission.kinematics import laboratory_rotation
 from bandjax.spectrum import bands, effective_masses
 from bandjax.structure import graded, stack_positions
+from bandjax.structure.growth import pair_of
 
 BOUND = 0.5  # weight from which a level counts as the well's
 
@@ -65,13 +66,15 @@ def valence_offset(
         materials: The pair.
         fraction: Name of the value that is the layer's fraction of the second species.
     """
-    atoms = graded(materials, np.zeros(4), substrate=materials[0], vacuum=None)
+    step = pair_of(materials).layers
+    atoms = graded(materials, np.zeros(4 // step), substrate=materials[0], vacuum=None)
 
     def mean_level(values: Mapping[str, Any], c: Any) -> jax.Array:
-        composition = jnp.broadcast_to(jnp.asarray(c, float), (len(atoms),))
+        composition = jnp.broadcast_to(jnp.asarray(c, float), (4 // step,))
         positions, cell = stack_positions(composition, values["a_parallel"], materials, vacuum=None)
         own = table.replace(**{n: v for n, v in values.items() if n in table.values})
-        model = tight_binding(atoms, own, positions=positions, cell=cell, composition=composition, spin_orbit=False)
+        sites = jnp.repeat(composition, step)  # what stands at an anion is not read
+        model = tight_binding(atoms, own, positions=positions, cell=cell, composition=sites, spin_orbit=False)
         filled = 2 * len(atoms)  # four electrons an atom
         return bands(model, jnp.zeros((1, 3)))[0, filled - 3 : filled].mean()
 

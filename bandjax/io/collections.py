@@ -8,7 +8,7 @@ import xarray as xr
 from bandjax.io.write import write_atomically
 
 NEEDED = ("fingerprint", "step")
-SETTINGS = ("window", "smearing", "kernel", "cut", "per")
+NOTED = "window"  # the attribute that only collections have
 
 
 def write_collection(path: str | os.PathLike[str], collection: xr.Dataset) -> Path:
@@ -38,7 +38,7 @@ def read_collection(path: str | os.PathLike[str]) -> xr.Dataset:
         raise ValueError(
             f"File {path} must be a complete NetCDF4 file of `bandjax fingerprint`, but cannot be read ({error})."
         ) from error
-    missing = [n for n in NEEDED if n not in collection] + [n for n in SETTINGS if n not in collection.attrs]
+    missing = [n for n in NEEDED if n not in collection] + [NOTED] * (NOTED not in collection.attrs)
     if missing:
         raise ValueError(
             f"File {path} must be a collection of fingerprints, but has no {', '.join(map(repr, missing))}."

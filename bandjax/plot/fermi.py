@@ -67,7 +67,7 @@ def plot_fermi_surface(
             _contours(axis, found.surfaces[name], origin, "solid", 1.2)
             for style, surfaces in zip(STYLES, (others or {}).values(), strict=False):
                 _contours(axis, surfaces[name], origin, style, 1.2, colour="black" if style == "dotted" else "tab:red")
-        titles = (f"{name}, |E − E_F| ≤ {NEAR * 1e3:.0f} meV", "model", "residual")
+        titles = (f"{name}\n|E − E_F| ≤ {NEAR * 1e3:.0f} meV", "model", "residual")
         for axis, title in zip(axes, titles, strict=True):
             axis.set_title(title, fontsize=7)
     lines = [Line2D([], [], color=COLOURS[b % len(COLOURS)], label=f"band {b}, fit") for b in _crossing(found)]
@@ -88,12 +88,15 @@ def _image(axis: Axes, values: xr.DataArray, colours: str, low: float, high: flo
     image = axis.pcolormesh(
         values["kx"].values, values["ky"].values, values.values, cmap=colours, vmin=low, vmax=high, shading="nearest", rasterized=True
     )  # fmt: skip
-    axis.figure.colorbar(image, ax=axis, label=label, shrink=0.62, aspect=14)
+    bar = axis.figure.colorbar(image, ax=axis, shrink=0.62, aspect=14)
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    axis.tick_params(labelsize=7)
     axis.set_aspect("equal")
     axis.set_xlim(float(values["kx"].min()), float(values["kx"].max()))
     axis.set_ylim(float(values["ky"].min()), float(values["ky"].max()))
-    axis.set_xlabel("k_x (1/Å)")
-    axis.set_ylabel("k_y (1/Å)")
+    axis.set_xlabel("k_x (1/Å)", fontsize=8)
+    axis.set_ylabel("k_y (1/Å)", fontsize=8)
 
 
 def _contours(

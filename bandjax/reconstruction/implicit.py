@@ -198,13 +198,8 @@ def fit_field(
     """
     checks.one_of("kind", kind, KINDS)
     checks.one_of("held_out", held_out, ("counts", "pixels"))
-    for name, value in {
-        "depth": depth,
-        "members": members,
-        "batch": batch,
-        "rounds": rounds,
-        "width": width or 1,
-    }.items():
+    whole = {"depth": depth, "members": members, "batch": batch, "rounds": rounds}
+    for name, value in (whole if width is None else whole | {"width": width}).items():
         checks.whole(name, value)
     checks.whole("seed", seed, 0)
     checks.positive("learning_rate", learning_rate)

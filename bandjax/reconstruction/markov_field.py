@@ -16,7 +16,9 @@ import xarray as xr
 
 from bandjax import checks
 from bandjax.inference.likelihood import noise_scale as measured_scale
+from bandjax.reconstruction.arguments import check_options
 from bandjax.reconstruction.choose import Alignment, align, scan_sigma_pair, thinned
+from bandjax.reconstruction.labels import band_labels, in_order, label_sentences
 from bandjax.reconstruction.preprocessing import Preprocessing, preprocess
 from bandjax.reconstruction.published import published_posterior
 from bandjax.reconstruction.surfaces import Options, counting_posterior, settings
@@ -26,6 +28,7 @@ from bandjax.reconstruction.volumes import (
     check_columns,
     check_window,
     equidistant,
+    in_memory,
     mode_on,
     scaled_surfaces,
     surfaces_on,
@@ -71,7 +74,8 @@ def reconstruct_bands(
 
     Args:
         data: Counts with the axis `energy` and one or two others (`bandjax.read`); NaN where missing.
-        initial: Start: surfaces on the map's grid (DataArray with `band`, Dataset, NetCDF file or array), eV.
+        initial: Start: surfaces on the map's grid (DataArray with `band`, Dataset, NetCDF file or array), eV. Where `band` has a coordinate,
+            the bands of `prior` and `prior_modes` are taken by it, and the result has it.
         posterior: "counts" or "published".
         sigma_pair: Width of the prior of neighbours, eV. "published": None chooses it by held-out counts. "counts": None is none.
         sigma_curvature: Width of the prior of second differences, eV a pixel² ("counts"); None: by held-out counts.
@@ -110,11 +114,17 @@ def reconstruct_bands(
         ImportError: Contrast equalisation without scikit-image.
     """
     checks.one_of("posterior", posterior, ("counts", "published"))
-    _check(
-        posterior, sigma_pair, sigma_curvature, prior, sigma_prior, prior_modes, line, background, momentum_scale, freedom, draws, noise_scale
+    check_options(
+        posterior, sigma_pair, sigma_curvature, prior, sigma_prior, prior_modes, line, background, fermi_edge, momentum_scale, freedom, draws, noise_scale
     )  # fmt: skip
     volume = volume_of(data, mask=mask)
     seen = check_columns(volume, filled=fill_missing or prior is not None)
+    initial = in_memory(initial, volume)
+    labels = band_labels(initial)
+    if prior is not None:
+        prior = in_order(in_memory(prior, volume, "prior"), labels, "prior")
+    if prior_modes is not None:
+        prior_modes = [in_order(in_memory(m, volume, "prior_modes"), labels, "prior_modes") for m in prior_modes]
     start = surfaces_on(initial, volume, inside=False)
     alignment = Alignment(float(offset), 1.0, float(momentum_scale))
     if aligned:
@@ -126,7 +136,7 @@ def reconstruct_bands(
             found.energy_scale,
             alignment.momentum_scale * found.momentum_scale,
         )
-    start = alignment.apply(start, volume)
+    start = first_start = alignment.apply(start, volume)
     check_window(start, volume, "initial")
     scale = _scale(volume, noise_scale)
     attributes: dict[str, Any] = {
@@ -138,7 +148,8 @@ def reconstruct_bands(
     report = [f"{int((~seen).sum())} of {seen.size} spectra have no data: the prior fills them."] * bool((~seen).any())
     if posterior == "published":
         steps = preprocessing or Preprocessing()
-        return _published(volume, start, sigma_pair, steps, anneal, scale, errors, seed, attributes, report)
+        found = _published(volume, start, sigma_pair, steps, anneal, scale, errors, seed, attributes, report)
+        return _labelled(found, first_start, volume, labels)
     if aligned and prior is not None:
         report.append("The start was moved by `aligned`; `prior` was not.")
     if preprocessing is not None:
@@ -172,44 +183,9 @@ def reconstruct_bands(
         scale *= misfit
         attributes["noise_scale"] = scale
         start = surfaces_on(first.energy, volume)
-    return _counting(volume, start, *given, scale, options, errors, draws, attributes, report)
-
-
-def _check(
-    posterior: str, sigma_pair: float | None, sigma_curvature: float | None, prior: Bands | None, sigma_prior: float | None,
-    prior_modes: Sequence[Bands] | None, line: tuple[float, float] | None, background: int, momentum_scale: float,
-    freedom: float | None, draws: int, noise_scale: float | str,
-) -> None:  # fmt: skip
-    if prior_modes is not None and prior is None:
-        raise ValueError(
-            "Argument `prior_modes` needs `prior`, the surfaces to which they are added, but there are none."
-        )
-    if isinstance(noise_scale, str):
-        checks.one_of("noise_scale", noise_scale, ("measure", "residual"))
-    if noise_scale == "residual" and posterior == "published":
-        raise ValueError(
-            'Argument `noise_scale="residual"` belongs to posterior="counts", but `posterior` is "published".'
-        )
-    if draws and posterior == "published":
-        raise ValueError('Argument `draws` belongs to posterior="counts", but `posterior` is "published".')
-    if draws < 0:
-        raise ValueError(f"Argument `draws` must be ≥ 0, but is {draws}.")
-    widths = {"sigma_pair": sigma_pair, "sigma_curvature": sigma_curvature, "sigma_prior": sigma_prior}
-    for name, value in {**widths, "momentum_scale": momentum_scale, "freedom": freedom}.items():
-        if value is not None:
-            checks.positive(name, value, "eV" if name in widths else "")
-    if background < 1 or background != int(background):
-        raise ValueError(f"Argument `background` must be a number of values ≥ 1, but is {background}.")
-    if line is not None:
-        checks.shape_is("line", line, (2,))
-        checks.positive("line", line, "eV")
-    if posterior == "published":
-        only = {"sigma_curvature": sigma_curvature, "prior": prior, "sigma_prior": sigma_prior, "line": line}
-        given = [name for name, value in only.items() if value is not None]
-        if given:
-            raise ValueError(f'Argument `{given[0]}` belongs to posterior="counts", but `posterior` is "published".')
-    if sigma_prior is not None and prior is None:
-        raise ValueError("Argument `sigma_prior` needs `prior`, the surfaces about which it is, but there are none.")
+    return _labelled(
+        _counting(volume, start, *given, scale, options, errors, draws, attributes, report), first_start, volume, labels
+    )
 
 
 def _scale(volume: Volume, noise_scale: float | str) -> float:
@@ -317,6 +293,16 @@ def _result(
         out[name] = part
     out.attrs = attributes | {"report": json.dumps(report)}
     return Reconstruction(surfaces, out.get("band_error"), out, converged, report)
+
+
+def _labelled(found: Reconstruction, start: np.ndarray, volume: Volume, labels: np.ndarray | None) -> Reconstruction:
+    """The start's labels on the result, and what there is to say of them."""
+    surfaces = found.energy.values.reshape(start.shape)
+    report = [*found.report, *label_sentences(start, surfaces, volume, labels)]
+    dataset = found.dataset.assign_attrs(report=json.dumps(report))
+    if labels is not None:
+        dataset = dataset.assign_coords(band=("band", labels))
+    return Reconstruction(dataset["band_energy"], dataset.get("band_error"), dataset, found.converged, report)
 
 
 __all__ = ["Preprocessing", "Reconstruction", "reconstruct_bands", "scaled_surfaces"]

@@ -207,11 +207,20 @@ def scaled_surfaces(surfaces: np.ndarray, volume: Volume, momentum: float) -> np
     return np.stack([RegularGridInterpolator(axes, s)(points) for s in surfaces])
 
 
-def _as_array(bands: Bands, volume: Volume, name: str) -> np.ndarray:
+def in_memory(bands: Bands, volume: Volume, name: str = "initial") -> xr.DataArray | np.ndarray:
+    """Surfaces out of a file or dataset; a DataArray or an array as it is.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It holds no such surfaces.
+    """
     if isinstance(bands, str | os.PathLike):
         bands = _from_file(Path(bands), name)
-    if isinstance(bands, xr.Dataset):
-        bands = _variable(bands, volume.names, name)
+    return _variable(bands, volume.names, name) if isinstance(bands, xr.Dataset) else bands
+
+
+def _as_array(bands: Bands, volume: Volume, name: str) -> np.ndarray:
+    bands = in_memory(bands, volume, name)
     if isinstance(bands, xr.DataArray):
         return _on_axes(bands, volume, name)
     found = np.asarray(bands, float)

@@ -1,4 +1,4 @@
-"""Densities of operators, Tr[O f(E − H)], for any broadening f and with a derivative that is exact at degeneracies.
+"""Densities of operators, Tr[O f(H − E)], for any broadening f and with a derivative that is exact at degeneracies.
 
     D_O(E) = Σ_n Q_nn f(ε_n − E),     Q = U† O U,     ∫ f = 1
 
