@@ -262,6 +262,7 @@ def zoo_figure(data: dict, label: dict) -> Figure:
             axis.plot(data["gap"][chosen], sign * data[name][chosen], ".", markersize=1.5, color=colour, label=text)
         axis.set(xlabel="gap (eV)", ylabel=words)
     axes[0].set_yscale("log")
+    axes[1].set_ylim(0, 0.8)  # a few holes at a gap of next to nothing are heavier
     axes[0].legend(fontsize=6, markerscale=4, frameon=False)
     return figure
 
