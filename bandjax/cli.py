@@ -31,8 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    from bandjax import commands
+    from bandjax import commands, devices
 
+    devices.one_core_a_matrix()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
