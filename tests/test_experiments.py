@@ -254,6 +254,10 @@ def test_similarity_nanotubes(tmp_path):
         metrics["chosen"]["family"] > metrics["published"]["family"]
         and metrics["held_out"]["family"][0] > metrics["chance"]["family"]
     )
+    four = next(e for e in metrics["edges"] if (e["count"], e["metric"]) == (4, "manhattan"))
+    both = metrics["family_by_tube_beside_E11_to_E44"]
+    assert four["family"] == (both["both"] + both["edges alone"]) / metrics["tubes"]
+    assert four["family"] > metrics["baselines"]["gap"]["family"]
     assert (
         metrics["chosen"]["sorted_by_gap"]["mean_rank_correlation"]
         > metrics["published"]["sorted_by_gap"]["mean_rank_correlation"]
