@@ -178,14 +178,14 @@ def claims(names: list[str], apart: np.ndarray) -> dict:
 
 def figure_of(names: list[str], apart: np.ndarray, found: dict) -> Figure:
     """The distance matrix, and the map of the two-atom crystals."""
-    figure, (matrix, plane) = plt.subplots(1, 2, figsize=(11, 5.2), layout="constrained")
+    figure, (matrix, plane) = plt.subplots(1, 2, figsize=(11.5, 6), layout="constrained")
     image = matrix.imshow(apart, cmap="viridis")
     matrix.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
     matrix.set_yticks(range(len(names)), names, fontsize=6)
     for edge in (9.5, 14.5):
         matrix.axhline(edge, color="white", linewidth=0.8)
         matrix.axvline(edge, color="white", linewidth=0.8)
-    matrix.set_title("all files; white: other lines through the zone")
+    matrix.set_title("all files; beyond a white line: other lines through the zone")
     figure.colorbar(image, ax=matrix, shrink=0.8, label="distance (eV)")
     place = found["place"]
     colours = {"Si": "C0", "Ge": "C1"}
@@ -199,8 +199,11 @@ def figure_of(names: list[str], apart: np.ndarray, found: dict) -> Figure:
         plane.plot(*place[symbol], "*", color=colour, markersize=12, label=symbol)
     first, second = (100 * s for s in found["share"])
     plane.set(
-        xlabel=f"first component (eV), {first:.0f} % of the variance", ylabel=f"second component (eV), {second:.0f} %"
+        xlabel=f"first component, {first:.0f} % of the variance",
+        ylabel=f"second component, {second:.0f} % of the variance",
     )
+    plane.set_title("two-atom crystals: line by line from −2 to +2 %")
+    plane.locator_params(axis="x", nbins=6)
     plane.legend(fontsize=7, frameon=False)
     return figure
 
