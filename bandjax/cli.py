@@ -31,8 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    from bandjax import commands
+    from bandjax import commands, devices
 
+    devices.one_core_a_matrix()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         again = {
             "train": "the same command",
+            "fingerprint": "the same command",
             "fit": "`bandjax fit … --resume`",
             "retrieve": "`bandjax retrieve … --resume`",
         }.get(options.run)
@@ -284,7 +286,8 @@ def _parser() -> argparse.ArgumentParser:
         "bandjax fingerprint structures.extxyz -o features.nc --table vogl1983 --window vbm\n"
         "Structures from any file that ASE reads. Windows: fermi, vbm, cbm, edges, or pieces such as vbm:-3:1:257 joined by '+'.\n"
         "bandjax fingerprint Si.npz Ge.npz -o features.nc --energies E --electrons 8      (levels of other programs)\n"
-        "Writes fingerprints (states per eV), gaps and edges with every setting.")  # fmt: skip
+        "Writes fingerprints (states per eV), gaps and edges with every setting. A run that was killed goes on by the same command: until\n"
+        "it is done, features.nc.parts/ keeps what is finished.")  # fmt: skip
     one.add_argument("structures", nargs="+", metavar="FILE", help="structures, such as .extxyz, or levels (.npz)")
     one.add_argument("-o", "--output", required=True, metavar="NC", help="file of the collection")
     one.add_argument("--table", help="parameter table of structures, see `bandjax materials`")

@@ -3,6 +3,7 @@
 import argparse
 import csv
 import os
+import shutil
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def run_fingerprint(options: argparse.Namespace) -> Any:
     }
     arrays = [path for path in options.structures if Path(path).suffix == ".npz"]
     refused: list[tuple[str, str]] = []
+    parts = out.with_name(out.name + ".parts")
     if arrays:
         if len(arrays) < len(options.structures):
             other = next(path for path in options.structures if path not in arrays)
@@ -53,11 +55,13 @@ def run_fingerprint(options: argparse.Namespace) -> Any:
             collection = fingerprint_structures(
                 structures, options.table, per=options.per or "cell", spacing=options.spacing or SPACING, grid=options.grid,
                 spin_orbit=not options.no_spin_orbit, refused=refused,
-                progress=lambda done, whole: progress({"done": done, "all": whole}), **common,
+                progress=lambda done, whole: progress({"done": done, "all": whole}), state_folder=parts, **common,
             )  # fmt: skip
     config = {k: v for k, v in vars(options).items() if k not in ("run", "json")}
     provenance = provenance_of(0, config, source_files=", ".join(map(os.fspath, options.structures)))
     write_collection(out, collection.assign_attrs(provenance))
+    if not arrays:
+        shutil.rmtree(parts)
     gap = collection["gap"].values
     if not options.json:
         print(

@@ -246,6 +246,15 @@ def test_match_first_principles(tmp_path, dft):
     assert row["distance"] < 0.5 * row["distance_before"]
 
 
+def test_similarity_first_principles(tmp_path, dft):
+    pytest.importorskip("sklearn", reason="the map needs scikit-learn: pip install bandjax[fingerprints]")
+    metrics = run("similarity_first_principles", tmp_path)  # 60 points of every path
+    found = metrics["claims"]["wasserstein"]
+    assert found["element"]["right"] == 10 and found["strain"]["right"] == 4
+    assert metrics["nearest"]["Si2Ge2"]["name"] == "Si2Ge2 relaxed" and metrics["yardstick"]["Si"] > 0.5
+    assert (tmp_path / "first_principles.png").stat().st_size > 10_000
+
+
 def test_similarity_nanotubes(tmp_path):
     pytest.importorskip("sklearn", reason="nearest neighbours need scikit-learn: pip install bandjax[fingerprints]")
     metrics = run("similarity_nanotubes", tmp_path)  # a few narrow tubes
@@ -254,6 +263,10 @@ def test_similarity_nanotubes(tmp_path):
         metrics["chosen"]["family"] > metrics["published"]["family"]
         and metrics["held_out"]["family"][0] > metrics["chance"]["family"]
     )
+    four = next(e for e in metrics["edges"] if (e["count"], e["metric"]) == (4, "manhattan"))
+    both = metrics["family_by_tube_beside_E11_to_E44"]
+    assert four["family"] == (both["both"] + both["edges alone"]) / metrics["tubes"]
+    assert four["family"] > metrics["baselines"]["gap"]["family"]
     assert (
         metrics["chosen"]["sorted_by_gap"]["mean_rank_correlation"]
         > metrics["published"]["sorted_by_gap"]["mean_rank_correlation"]

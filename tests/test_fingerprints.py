@@ -31,6 +31,7 @@ from bandjax.fingerprints import (
     relative_energies,
 )
 from bandjax.fingerprints.collection import window_text
+from bandjax.fingerprints.density import sampling_error
 
 SILICON = bj.zincblende("Si", 5.431)
 VOGL = bj.load_parameters("Si", "vogl1983")
@@ -396,6 +397,18 @@ def test_levels_of_files(tmp_path, capsys):
     )
     (tmp_path / "s.extxyz").write_text("")
     assert main(["fingerprint", str(tmp_path / "s.extxyz"), *common]) == 2 and "`--table`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "spin_orbit"), [("vogl1983", False), ("jancu1998", True)])
+def test_estimate_of_too_few_wave_vectors(name, spin_orbit):
+    """Within the factors that `SAMPLING` gives, against a grid that is converged; spin-orbit's split levels do not count twice."""
+    table = bj.load_parameters("GaAs", name)
+    model = bj.tight_binding(bj.zincblende("GaAs", table.spec.lattice_constant), table, spin_orbit=spin_orbit)
+    few, many = (bj.model_levels(model, grid=(n,) * 3) for n in (6, 12))
+    energy = np.linspace(-5.0, 5.0, 201) + float(bj.band_edges(many).fermi)
+    found, converged = (np.asarray(density(x, energy, smearing=0.1)) for x in (few, many))
+    missed = np.abs(found - converged).sum() / converged.sum()
+    assert 0.4 < missed / sampling_error(few, energy, 0.1) < 1.8
 
 
 def test_bad_input(silicon, tmp_path, capsys):

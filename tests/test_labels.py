@@ -210,6 +210,81 @@ def test_gaas_and_silicon():
     assert float(si.path.electron_mass) == pytest.approx(along[axis], rel=0.05)  # the path sees the heavy one
 
 
+SILICON = bj.tight_binding(bj.zincblende("Si"), bj.load_parameters("Si", "vogl1983"), spin_orbit=False)
+
+
+def energy_at(model, k, band):
+    return float(bj.bands(model, np.asarray(k)[None])[0, band])
+
+
+@pytest.mark.parametrize(
+    ("start", "other"),
+    [
+        ((0.36, 0.36, 0.36), "a saddle: across Γ-L the band falls"),
+        ((1.0, 0.0, 0.0), "a crossing: both levels at X fall, one to either side"),
+        pytest.param((0.1, 0.0, 0.0), "Γ, uphill", marks=pytest.mark.slow),
+        pytest.param((0.5, 0.5, 0.5), "a maximum at L", marks=pytest.mark.slow),
+        pytest.param((0.75, 0.75, 0.0), "a saddle on Γ-K", marks=pytest.mark.slow),
+    ],
+)
+def test_an_edge_is_an_extremum_of_its_kind(start, other):
+    """Starts from which Newton alone goes elsewhere; the only minimum of this band is the valley on Γ-X."""
+    k, band = np.array(start) * 2 * np.pi / 5.431, 4
+    below = energy_at(SILICON, k, band)
+    alone = stationary_point(SILICON, k, band)
+    assert alone.converged and energy_at(SILICON, alone.k, band) > 1.5, other
+    found = stationary_point(SILICON, k, band, extremum="minimum")
+    assert found.converged and float(found.tensor.energy) < below
+    assert float(found.tensor.energy) == pytest.approx(1.1709, abs=1e-3)  # the minimum of a dense Γ-X path
+    assert np.all(np.linalg.eigvalsh(found.tensor.inverse) > 0)
+
+
+@pytest.mark.slow
+def test_labels_of_a_path_without_the_valley_find_a_minimum():
+    """Along Γ-L alone the lowest point of silicon's conduction band (vogl1983) is a saddle at 2.16 eV."""
+    k, distance, marks = bj.k_path(bj.zincblende("Si"), "ΓL", points=60)
+    found = model_labels(SILICON, k, distance, marks=marks)
+    assert float(found.path.gap) == pytest.approx(2.16, abs=0.01)
+    assert found.conduction is not None and found.conduction.converged
+    assert found.gap == pytest.approx(1.171, abs=1e-3) and not found.direct
+    assert np.all(np.asarray(found.conduction.tensor.principal) > 0)
+
+
+@pytest.mark.slow
+def test_a_valence_band_is_searched_upward():
+    k = np.array([0.35, 0.2, 0.1])
+    found = stationary_point(MODEL, k, TOP, extremum="maximum")
+    assert found.converged and float(found.tensor.energy) >= energy_at(MODEL, k, TOP)
+    np.testing.assert_allclose(found.k, 0, atol=1e-6)
+    assert np.all(np.linalg.eigvalsh(found.tensor.inverse) < 0)
+    down = stationary_point(MODEL, k, TOP, extremum="minimum")  # of the same band: the lowest at the zone's face
+    assert not down.converged or float(down.tensor.energy) < energy_at(MODEL, k, TOP)
+    if not down.converged:
+        np.testing.assert_array_equal(down.k, k)
+
+
+def test_edges_beside_the_path_are_told():
+    """Masses are those of the path; gap and `on_path` know of the rest, but for rounding."""
+    s = np.linspace(0, 0.4, 60)
+    path = jnp.stack([parabola(s, -0.4), parabola(s, 0.1, 1.0)], axis=1)
+
+    def found(valence, conduction):
+        elsewhere = jnp.array([[-1.0, 2.0], [valence, conduction]])
+        return labels_on(path, s, ((0, 59),), 1, elsewhere=elsewhere)
+
+    alone = labels_on(path, s, ((0, 59),), 1)
+    for labels, on_path, gap, at in (
+        (alone, True, 1.0, (0, 0)),
+        (found(-0.5, 1.5), True, 1.0, (0, 0)),
+        (found(1e-14, 1 - 1e-14), True, 1.0, (0, 0)),  # the same wave vector again
+        (found(-0.5, 0.7), False, 0.7, (0, 61)),
+        (found(0.1, 1.5), False, 0.9, (61, 0)),
+    ):
+        assert bool(labels.on_path) is on_path and float(labels.gap) == pytest.approx(gap)
+        assert (int(labels.vbm_at), int(labels.cbm_at)) == at and bool(labels.direct) is (at == (0, 0))
+        assert labels.electron_mass == alone.electron_mass and labels.hole_mass == alone.hole_mass
+
+
 def test_a_search_that_finds_nothing_says_so():
     k = np.array([0.2, 0.1, 0.05])
     found = stationary_point(MODEL, k, BOTTOM, steps=1)
@@ -241,6 +316,7 @@ S, E = np.linspace(0, 1, 10), np.stack([-np.ones(10), np.ones(10)], axis=1)
         (lambda: mass_tensor(MODEL, np.zeros(3), 20), ["`band`", "0 … 19", "20"]),
         (lambda: mass_tensor(MODEL, np.zeros(3), 7, levels=(7, 6)), ["`levels`", "(7, 6)"]),
         (lambda: jax.jit(lambda m: mass_tensor(m, np.zeros(3), 7))(MODEL), ["`levels`", "traced"]),
+        (lambda: stationary_point(MODEL, np.zeros(3), 7, extremum="saddle"), ["`extremum`", "minimum", "saddle"]),
     ],
 )  # fmt: skip
 def test_bad_input_is_told(call, words):

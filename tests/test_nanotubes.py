@@ -200,16 +200,16 @@ def test_levels_lie_as_dense_as_asked(table):
 def test_gradients_in_table_and_shape(table):
     names = ("V_pppi", "V_ppsigma", "epsilon")
 
-    def width(x):
+    def moment(x):
         built = tube(6, 4, bond=x[3], axial_strain=x[4], radial_strain=x[5])
         levels = tube_levels(built, table.replace(**dict(zip(names, x[:3], strict=True))), 16)
         return jnp.sum(levels.weight[:, None] * jnp.cos(levels.energy / 3))
 
-    x, width = jnp.array([-2.66, 2.66, 0.1, 1.42, 0.01, -0.02]), jax.jit(width)
-    found, step = jax.grad(width)(x), 1e-5
-    central = [(width(x + step * e) - width(x - step * e)) / (2 * step) for e in jnp.eye(6)]
+    x, moment = jnp.array([-2.66, 2.66, 0.1, 1.42, 0.01, -0.02]), jax.jit(moment)
+    found, step = jax.grad(moment)(x), 1e-5
+    central = [(moment(x + step * e) - moment(x - step * e)) / (2 * step) for e in jnp.eye(6)]
     np.testing.assert_allclose(found, central, rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(jax.jacfwd(width)(x), found, rtol=1e-9)
+    np.testing.assert_allclose(jax.jacfwd(moment)(x), found, rtol=1e-9)
     assert np.abs(found).min() > 1e-5
 
 

@@ -29,7 +29,8 @@ from bandjax.fingerprints.screening import (
 )
 from bandjax.fingerprints.sources import ase_levels, file_levels
 from bandjax.fingerprints.stack_family import NUMBERS, StackFamily, stack_numbers, superlattice_family
-from bandjax.fingerprints.structures import fingerprint_structures, grid_of, structure_names, table_for
+from bandjax.fingerprints.structures import fingerprint_structures, grid_of, structure_names
+from bandjax.fingerprints.tables import table_for
 from bandjax.fingerprints.windows import WINDOWS, Window, as_window, relative_energies, window_energies
 from bandjax.fingerprints.zoo import Crystals, draw_zoo, zoo_atoms, zoo_model
 from bandjax.fingerprints.zoo_features import STRUCTURE_FEATURES, ZooFeatures, zoo_features, zoo_parts

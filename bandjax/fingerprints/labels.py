@@ -26,7 +26,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bandjax import checks
-from bandjax.fingerprints.levels import TOUCHING, electrons_of
+from bandjax.fingerprints.levels import TOUCHING, TOUCHING_SINGLE, electrons_of
 from bandjax.hamiltonian import Model
 from bandjax.spectrum import bands
 from bandjax.spectrum.mass_tensor import MassTensor, Stationary, stationary_point
@@ -41,10 +41,12 @@ class Labels(NamedTuple):
     Attributes:
         gap, vbm, cbm: eV, shape (). `vbm` is the highest energy of the last full band, `cbm` the lowest of the next: in a
             metal the latter is lower.
-        vbm_at, cbm_at: Index along the path of both.
+        vbm_at, cbm_at: Index along the path of both, of equal ones (within 1e-6 eV) the first.
         direct: Whether they are at the same place.
         electron_mass: m_C in m_e; > 0 where the band curves upward.
         hole_mass: m_V in m_e, < 0 where it curves downward.
+        on_path: Whether both edges lie on the path, so that gap and masses are of the same valleys. False only where energies
+            beside the path were given and one of them betters the path's own edge, whose masses these remain.
     """
 
     gap: jax.Array
@@ -55,6 +57,7 @@ class Labels(NamedTuple):
     direct: jax.Array
     electron_mass: jax.Array
     hole_mass: jax.Array
+    on_path: jax.Array
 
 
 def path_labels(
@@ -149,7 +152,7 @@ def labels_on(
         filled: Number of full bands; not a whole number: a metal.
         temperature: K, > 0.
         elsewhere: Energies at further wave vectors, (other k, band), that edges and gap know of; indices count on into
-            them. Masses are those of the path beside the path's own edges.
+            them. Masses are those of the path beside the path's own edges; `on_path` says whether these are the edges of the gap.
     """
     checks.positive("temperature", temperature, "K")
     valence = int(np.ceil(filled - 1e-9))
@@ -159,8 +162,9 @@ def labels_on(
         )
     known = energy if elsewhere is None else jnp.concatenate([energy, elsewhere])
     top, bottom = known[:, valence - 1], known[:, valence]
-    vbm_at, cbm_at = jnp.argmax(top), jnp.argmin(bottom)
-    vbm, cbm = top[vbm_at], bottom[cbm_at]
+    vbm, cbm = top[jnp.argmax(top)], bottom[jnp.argmin(bottom)]
+    touching = TOUCHING if energy.dtype == np.float64 else TOUCHING_SINGLE  # equal wave vectors differ by rounding
+    vbm_at, cbm_at = jnp.argmax(top >= vbm - touching), jnp.argmax(bottom <= cbm + touching)
     whole = abs(filled - round(filled)) < 1e-9
     insulating = (cbm - vbm > TOUCHING) & whole
     gap = jnp.where(insulating, cbm - vbm, 0.0)
@@ -170,7 +174,7 @@ def labels_on(
     nan = jnp.asarray(jnp.nan, energy.dtype)
     return Labels(
         gap, vbm, cbm, vbm_at, cbm_at, vbm_at == cbm_at,
-        jnp.where(insulating, electron, nan), jnp.where(insulating, hole, nan),
+        jnp.where(insulating, electron, nan), jnp.where(insulating, hole, nan), (vbm_at < len(energy)) & (cbm_at < len(energy)),
     )  # fmt: skip
 
 
@@ -224,7 +228,9 @@ class ModelLabels(NamedTuple):
         path: Labels along the path.
         gap: Between the searched edges, eV; 0 of a metal.
         direct: Whether they are at the same k within 1e-4/Å, or equal up to a reciprocal vector.
-        valence, conduction: Edges: k in 1/Å, whether the search converged, and the k·p matrix with its masses. None of a metal.
+        valence, conduction: Edges: k in 1/Å, whether the search converged, and the k·p matrix with its masses. A converged one is a
+            maximum of the valence band, a minimum of the conduction band, and not worse than the path's; one that is not is the path's best
+            point. None of a metal.
     """
 
     path: Labels
@@ -274,8 +280,8 @@ def model_labels(
         return ModelLabels(found, 0.0, False, None, None)
     last = round(electrons / degeneracy) - 1
     k = np.asarray(k)
-    valence = stationary_point(model, k[int(found.vbm_at)], last)
-    conduction = stationary_point(model, k[int(found.cbm_at)], last + 1)
+    valence = stationary_point(model, k[int(found.vbm_at)], last, extremum="maximum")
+    conduction = stationary_point(model, k[int(found.cbm_at)], last + 1, extremum="minimum")
     gap = float(conduction.tensor.energy - valence.tensor.energy)
     apart = np.asarray(conduction.k - valence.k) @ np.asarray(model.cell).T / (2 * np.pi)
     apart = (apart - np.round(apart)) @ np.asarray(model.reciprocal)

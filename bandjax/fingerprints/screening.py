@@ -41,7 +41,7 @@ class Protocol:
     trees: int = 500
     folds: int = 5
     search_trees: int = 100
-    features_a_split: tuple[str | float, ...] = ("sqrt", 0.1)
+    features_a_split: tuple[str | float, ...] = ("sqrt", 0.1, 0.3, 1.0)
     smallest_leaf: tuple[int, ...] = (1, 3)
 
 

@@ -1,5 +1,6 @@
 """Fingerprints of many structures: those with the same atoms and bonds run as one program, mapped over positions and cells."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,13 +11,15 @@ import xarray as xr
 
 from bandjax import checks
 from bandjax.devices import map_chunks
-from bandjax.fingerprints.collection import PER, make_collection
+from bandjax.fingerprints.collection import PER, make_collection, window_text
 from bandjax.fingerprints.density import PUBLISHED_SMEARING, check_window, density, edges_for, refuse_metal
 from bandjax.fingerprints.kernels import kernel_cut
 from bandjax.fingerprints.levels import BandEdges, Levels, model_levels
+from bandjax.fingerprints.parts import Part, Parts
+from bandjax.fingerprints.tables import table_key, table_of
 from bandjax.fingerprints.windows import Window, as_window, window_energies
 from bandjax.hamiltonian import Model, tight_binding
-from bandjax.materials import Table, list_parameters, load_parameters
+from bandjax.materials import Table
 from bandjax.spectrum.bands import bytes_of_h
 from bandjax.structure import find_bonds, find_mixed_bonds, site_fractions, site_labels
 
@@ -52,6 +55,7 @@ def fingerprint_structures(
     coarse: bool = False,
     refused: list[tuple[str, str]] | None = None,
     progress: Callable[[int, int], Any] | None = None,
+    state_folder: str | os.PathLike[str] | None = None,
 ) -> xr.Dataset:
     """A collection of the fingerprints of structures, by a parameter table.
 
@@ -70,13 +74,16 @@ def fingerprint_structures(
         names: One a structure; None: `info["name"]`, or the formula and the place in the list.
         refused: Where given, a structure that would raise is left out instead, and its name and the sentence are appended here.
         progress: Called with (structures done, all).
+        state_folder: Where finished chunks of at most 64 structures are kept while it runs. The same call goes on from there, to the same
+            collection bit by bit; the folder stays afterwards.
 
     Returns:
         See `collection.py`; with the labels gap (eV), vbm, cbm and fermi (eV on the table's scale), atoms, formula, spin_orbit
             (whether it was included).
 
     Raises:
-        ValueError: no structure; a species that the table lacks; what `fingerprint` refuses. The structure is named.
+        ValueError: no structure; a species that the table lacks; what `fingerprint` refuses (the structure is named); a
+            `state_folder` of other structures or settings.
     """
     structures = list(structures)
     if not structures:
@@ -100,47 +107,51 @@ def fingerprint_structures(
     tables: dict[tuple[str, ...], Table] = {}
     for index, atoms in enumerate(structures):
         try:
-            kind = _kind(atoms)
+            kind = table_key(atoms)
             if kind not in tables:
-                tables[kind] = table if isinstance(table, Table) else _table_of(kind, table)
+                tables[kind] = table if isinstance(table, Table) else table_of(kind, table)
             _share(atoms, per)
             groups.setdefault((kind, _topology_key(atoms, tables[kind])), []).append(index)
         except ValueError as error:
             refuse(index, error)
 
-    features: dict[int, np.ndarray] = {}
-    labels: dict[int, tuple[float, ...]] = {}
+    density_of_k = f"{spacing:g} 1/Å" if grid is None else " × ".join(str(int(n)) for n in grid)
+    settings = {
+        "window": window_text(pieces), "smearing": repr(float(smearing)), "kernel": kernel, "cut": repr(kernel_cut(kernel, cut)), "per": per,
+        "spin_orbit": str(spin_orbit), "coarse": str(coarse), "wave vectors": repr(spacing) if grid is None else density_of_k, "chunk": str(CHUNK),
+    }  # fmt: skip
+    parts = Parts(state_folder, settings, structures, list(tables.values()))
+    found: list[Part] = []
     done = len(structures) - sum(map(len, groups.values()))
     for (kind, _), members in groups.items():
         own = tables[kind]
         with_spin = spin_orbit and bool(own.spec.spin_orbit)
         points = grid if grid is not None else np.max([grid_of(structures[i], spacing) for i in members], axis=0)
-        settings = _Settings(pieces, smearing, kernel, cut, (int(points[0]), int(points[1]), int(points[2])), with_spin)
-        run = _program(structures[members[0]], own, settings)
-        size = min(CHUNK, len(members))
+        wanted = _Settings(pieces, smearing, kernel, cut, (int(points[0]), int(points[1]), int(points[2])), with_spin)
+        run, size = None, min(CHUNK, len(members))
         for at in range(0, len(members), size):
-            part = members[at : at + size]
-            found, edges, levels = run([structures[i] for i in (part + part[-1:] * size)[:size]])
-            for place, index in enumerate(part):
-                try:
-                    refuse_metal(pieces, edges[place])
-                    energy = window_energies(pieces, smearing, edges[place])
-                    check_window(levels[place], pieces, energy, smearing, coarse, kernel_cut(kernel, cut))
-                except ValueError as error:
-                    refuse(index, error)
-                    continue
-                features[index] = found[place] / _share(structures[index], per)
-                labels[index] = (*(float(e) for e in edges[place]), float(with_spin))
-            done += len(part)
+            chunk = members[at : at + size]
+            part = parts.get(len(found))
+            if part is None:
+                run = run or _program(structures[members[0]], own, wanted)
+                part = _part(run, structures, chunk, size, wanted, coarse, per)
+                parts.put(len(found), part)
+            found.append(part)
+            for index, words in zip(part.refused, part.words, strict=True):
+                refuse(index, ValueError(str(words)))
+            done += len(chunk)
             if progress is not None:
                 progress(done, len(structures))
-    kept = sorted(features)
-    if not kept:
+    index = np.concatenate([part.index for part in found]) if found else np.zeros(0, int)
+    if not index.size:
         name, words = (refused or [("", "")])[0]
         raise ValueError(f"Argument `structures` must hold one that can be taken, but all are refused; {name}: {words}")
-    columns = np.array([labels[i] for i in kept])
+    order = np.argsort(index)
+    kept = index[order].tolist()
+    features = np.concatenate([part.features for part in found if part.index.size])[order]
+    columns = np.concatenate([part.labels for part in found if part.index.size])[order]
     collection = make_collection(
-        np.stack([features[i] for i in kept]), [names[i] for i in kept], window=pieces, smearing=smearing, kernel=kernel, cut=cut, per=per,
+        features, [names[i] for i in kept], window=pieces, smearing=smearing, kernel=kernel, cut=cut, per=per,
         labels={
             **{n: columns[:, c] for c, n in enumerate(("fermi", "vbm", "cbm", "gap"))},
             "spin_orbit": columns[:, 4].astype(int), "atoms": np.array([len(structures[i]) for i in kept]),
@@ -150,12 +161,41 @@ def fingerprint_structures(
     )  # fmt: skip
     for name in ("fermi", "vbm", "cbm", "gap"):
         collection[name].attrs["units"] = "eV"
-    density_of_k = f"{spacing:g} 1/Å" if grid is None else " × ".join(str(int(n)) for n in grid)
     return collection.assign_attrs(wave_vectors=density_of_k)
 
 
-CHUNK = 256
-"""Structures of one program call."""
+CHUNK = 64
+"""Structures of one program call, at most; what a run that is killed loses."""
+
+
+def _part(
+    run: Callable[[list[ase.Atoms]], tuple],
+    structures: list[ase.Atoms],
+    members: list[int],
+    size: int,
+    settings: _Settings,
+    coarse: bool,
+    per: str,
+) -> Part:
+    """Fingerprints of some structures of one topology by their program, which takes `size` at once."""
+    found, edges, levels = run([structures[i] for i in (members + members[-1:] * size)[:size]])
+    cut = kernel_cut(settings.kernel, settings.cut)
+    taken: list[int] = []  # places among the members
+    refused: list[tuple[int, str]] = []
+    for place, index in enumerate(members):
+        try:
+            refuse_metal(settings.pieces, edges[place])
+            energy = window_energies(settings.pieces, settings.smearing, edges[place])
+            check_window(levels[place], settings.pieces, energy, settings.smearing, coarse, cut)
+            taken.append(place)
+        except ValueError as error:
+            refused.append((index, str(error)))
+    share = np.array([_share(structures[members[place]], per) for place in taken])
+    labels = [(*(float(e) for e in edges[place]), float(settings.spin_orbit)) for place in taken]
+    return Part(
+        np.array([members[place] for place in taken], int), found[taken] / share[:, None].astype(found.dtype),
+        np.reshape(np.array(labels, float), (-1, 5)), np.array([i for i, _ in refused], int), np.array([w for _, w in refused], str),
+    )  # fmt: skip
 
 
 def structure_names(structures: Sequence[ase.Atoms]) -> list[str]:
@@ -163,61 +203,6 @@ def structure_names(structures: Sequence[ase.Atoms]) -> list[str]:
     names = [str(a.info.get("name", f"{a.get_chemical_formula()}-{i}")) for i, a in enumerate(structures)]
     repeated = {n for n in names if names.count(n) > 1} if len(set(names)) < len(names) else set()
     return [f"{n}-{i}" if n in repeated else n for i, n in enumerate(names)]
-
-
-def _kind(atoms: ase.Atoms) -> tuple[str, ...]:
-    """What tells a structure's table: the materials that it names, or its species."""
-    materials = str(atoms.info.get("materials", "")).split()
-    return ("materials", *materials) if materials else ("species", *sorted(set(site_labels(atoms))))
-
-
-def _table_of(kind: tuple[str, ...], name: str) -> Table:
-    if kind[0] == "species":
-        return table_for(kind[1:], name)
-    return load_parameters(kind[1] if len(kind) == 2 else kind[1:], name)
-
-
-def table_for(species: Sequence[str], name: str) -> Table:
-    """The table of a set of species: an element, a compound, two elements, or two compounds with a common anion.
-
-    Raises:
-        ValueError: the table holds no such combination.
-    """
-    from itertools import combinations
-
-    from bandjax.structure.crystal import elements_of
-
-    wanted = set(species)
-    if "/" in name:
-        material, name = name.split("/", 1)
-        return load_parameters(material, name)
-    known = [e.material for e in list_parameters() if e.table == name]
-    if not known:
-        load_parameters("Si", name)  # raises: there is no such table
-    parts = {}
-    for material in known:
-        try:
-            parts[material] = set(elements_of(material))
-        except ValueError:
-            parts[material] = set(load_parameters(material, name).spec.species)
-    exact = [m for m, elements in parts.items() if elements == wanted]
-    if len(exact) > 1:
-        raise ValueError(
-            f"Argument `table` must name one material of {name} for {', '.join(sorted(wanted))}, as {exact[0] + '/' + name!r}, but {len(exact)} fit: {', '.join(exact)}."
-        )
-    if exact:
-        return load_parameters(exact[0], name)
-    pairs = [p for p in combinations(parts, 2) if parts[p[0]] | parts[p[1]] == wanted]
-    reasons = []
-    for pair in pairs:
-        try:
-            return load_parameters(pair, name)
-        except ValueError as error:
-            reasons.append(str(error))
-    raise ValueError(
-        f"Table {name} must hold {', '.join(sorted(wanted))} as a material or a pair of materials, but does not"
-        f"{' (' + reasons[0] + ')' if reasons else ''}; it has {', '.join(known)}."
-    )
 
 
 def grid_of(atoms: ase.Atoms, spacing: float) -> tuple[int, int, int]:

@@ -10,7 +10,7 @@ one bilayer (along [001] of the period), and along [110]. The gap knows the grid
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import jax
@@ -27,7 +27,11 @@ from bandjax.hamiltonian import Model
 from bandjax.spectrum.bands import bands
 from bandjax.structure.crystal import elements_of
 
-GRIDS = {1: (8, 8), 2: (8, 4), 3: (6, 4)}  # bilayers -> points along both in-plane vectors, along z
+GRIDS = {1: (16, 16), 2: (16, 8), 3: (14, 6)}
+"""Bilayers -> points along both in-plane vectors, along z: at `SMEARING` they leave the density of "crystals" within a tenth of the area."""
+COARSER_GRIDS = {1: (14, 14), 2: (14, 6), 3: (12, 4)}
+"""Others, to ask about crystals whose grid no training has seen."""
+SMEARING = 0.1  # eV
 LINE = {1: 40, 2: 32, 3: 32}  # points of a line
 GATHERED = 1.5  # points lie at (i/n)^1.5 from Γ: first steps of some 0.005/Å, last ones of 0.05
 ELEMENTS = ("Si", "Ge", "Al", "Ga", "In", "P", "As", "Sb")
@@ -44,7 +48,7 @@ class ZooFeatures(NamedTuple):
     """What is known of the zoo's crystals; first axis: crystal.
 
     Attributes:
-        fermi, edges: Fingerprints in the windows of these names (`windows.py`), states per eV and atom. "edges" of a metal
+        fermi, edges: Fingerprints in the windows of these names (`windows.py`), states per eV and atom, by the published kernel. "edges" of a metal
             counts from the highest energy of the last full band and the lowest of the next.
         structure: Features without electrons, (crystal, feature) as in `STRUCTURE_FEATURES`; lengths in Å.
         labels: Labels.
@@ -56,28 +60,46 @@ class ZooFeatures(NamedTuple):
     labels: Labels
 
 
-def zoo_features(crystals: Crystals, *, mesh=None) -> ZooFeatures:
-    """Fingerprints, features and labels of all crystals, in their order; see `zoo_parts` for parts of it."""
-    parts = list(zoo_parts(crystals, mesh=mesh))
+def zoo_features(
+    crystals: Crystals, *, grids: Mapping[int, tuple[int, int]] = GRIDS, smearing: float = SMEARING, mesh=None
+) -> ZooFeatures:
+    """Fingerprints, features and labels of all crystals, in their order; see `zoo_parts` for the arguments and for parts of it."""
+    parts = list(zoo_parts(crystals, grids=grids, smearing=smearing, mesh=mesh))
     order = np.argsort(np.concatenate([index for index, _ in parts]))
     return jax.tree.map(lambda *x: np.concatenate(x)[order], *(found for _, found in parts))
 
 
 def zoo_parts(
-    crystals: Crystals, *, batch: int = BATCH, skip: int = 0, mesh=None
+    crystals: Crystals,
+    *,
+    grids: Mapping[int, tuple[int, int]] = GRIDS,
+    smearing: float = SMEARING,
+    batch: int = BATCH,
+    skip: int = 0,
+    mesh=None,
 ) -> Iterator[tuple[np.ndarray, ZooFeatures]]:
     """Features of one batch after the other: crystals of one topology, whose indices come first.
 
     Args:
         crystals: Drawn crystals.
+        grids: Bilayers of a period -> wave vectors along each of both in-plane reciprocal vectors, along z, all even.
+        smearing: w in eV, > 0.
         batch: Crystals of one call, > 0.
         skip: Batches that are there already and are left out.
         mesh: Devices to split a batch over.
+
+    Raises:
+        ValueError: `batch` or `smearing` is not > 0, or `grids` is not of two even numbers > 0 for each number of bilayers.
     """
     checks.positive("batch", batch)
+    checks.positive("smearing", smearing, "eV")
     count = 0
     elements, bilayers = np.asarray(crystals.pair) == 0, np.asarray(crystals.bilayers)
     for key in sorted(set(zip(elements.tolist(), bilayers.tolist(), strict=True))):
+        if key[1] not in grids or any(n <= 0 or n % 2 for n in grids[key[1]]):
+            raise ValueError(
+                f"Argument `grids` must give two even numbers > 0 for {key[1]} bilayers, but gives {grids.get(key[1])}."
+            )
         mine = np.flatnonzero((elements == key[0]) & (bilayers == key[1]))
         for start in range(0, len(mine), batch):
             count += 1
@@ -85,16 +107,18 @@ def zoo_parts(
                 continue
             index = mine[start : start + batch]
             padded = np.resize(index, batch)  # one shape, one program
-            found = _features(*key, take(crystals, padded), mesh)
+            found = _features(*key, take(crystals, padded), tuple(grids[key[1]]), float(smearing), mesh)
             yield index, jax.tree.map(lambda x, n=index.size: np.asarray(x[:n]), found)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 3))
-def _features(elements: bool, bilayers: int, crystals: Crystals, mesh) -> ZooFeatures:
+@functools.partial(jax.jit, static_argnums=(0, 1, 3, 4, 5))
+def _features(
+    elements: bool, bilayers: int, crystals: Crystals, grid: tuple[int, int], smearing: float, mesh
+) -> ZooFeatures:
     orbitals = 40 * bilayers
     per_item = 16.0 * 8 * orbitals**2 * 4
     return map_chunks(
-        lambda c: crystal_features(elements, bilayers, c),
+        lambda c: crystal_features(elements, bilayers, c, grid=grid, smearing=smearing),
         crystals,
         bytes_per_item=per_item,
         budget=cache_budget(),
@@ -102,24 +126,26 @@ def _features(elements: bool, bilayers: int, crystals: Crystals, mesh) -> ZooFea
     )
 
 
-def crystal_features(elements: bool, bilayers: int, crystal: Crystals) -> ZooFeatures:
-    """Of one crystal, without the axis; the first two arguments as in `zoo_model`."""
+def crystal_features(
+    elements: bool, bilayers: int, crystal: Crystals, *, grid: tuple[int, int] | None = None, smearing: float = SMEARING
+) -> ZooFeatures:
+    """Of one crystal, without the axis; the first two arguments as in `zoo_model`, grid (None: that of `GRIDS`) and smearing as in `zoo_parts`."""
     model = zoo_model(elements, bilayers, crystal)
     a, height = tetragonal_cell(model)
-    grid, weight = tetragonal_grid(*GRIDS[bilayers], not elements)
+    points, weight = tetragonal_grid(*(GRIDS[bilayers] if grid is None else grid), not elements)
     path, distance, pieces = _lines(bilayers, a, height)
     unit = jnp.stack([2 * jnp.pi / a, 2 * jnp.pi / a, 2 * jnp.pi / height])
-    energy = bands(model, jnp.concatenate([path, jnp.asarray(grid, a.dtype) * unit]))
+    energy = bands(model, jnp.concatenate([path, jnp.asarray(points, a.dtype) * unit]))
     on_path, on_grid = energy[: len(path)], energy[len(path) :]
     filled = 8 * bilayers
     labels = labels_on(on_path, distance, pieces, filled, elsewhere=on_grid)
     levels = Levels(on_grid, jnp.asarray(weight, a.dtype), float(filled), 1)
-    edges = band_edges(levels)
+    edges = band_edges(levels, smearing=smearing)
     top, bottom = on_grid[:, filled - 1].max(), on_grid[:, filled].min()
     ordered = BandEdges(edges.fermi, top, bottom, edges.gap)
     return ZooFeatures(
-        fingerprint(levels, "fermi", edges=edges) / (2 * bilayers),
-        fingerprint(levels, "edges", edges=ordered) / (2 * bilayers),
+        fingerprint(levels, "fermi", smearing=smearing, edges=edges) / (2 * bilayers),
+        fingerprint(levels, "edges", smearing=smearing, edges=ordered) / (2 * bilayers),
         _structure(elements, bilayers, crystal, model),
         labels,
     )

@@ -15,6 +15,7 @@ Source: Bloch's effective Hamiltonian, the second order being Löwdin's (P.-O. L
 """
 
 from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 import jax
@@ -29,6 +30,11 @@ from bandjax.units import HBAR2_OVER_M
 
 ORDERS = 3  # iterations: two derivatives in k and two in the model
 LONGEST_STEP = 0.05  # 1/Å, of the search for an extremum
+HALVINGS = 16  # of a step, at most
+FLAT = 1e-6  # eV Å²: a smaller curvature is none
+SPLIT = (
+    1e-4  # eV: what a point beside a stationary one must win to be searched on from, far below k_BT of room temperature
+)
 
 
 class MassTensor(NamedTuple):
@@ -131,34 +137,83 @@ class Stationary(NamedTuple):
 
 
 def stationary_point(
-    model: Model, k: ArrayLike, band: int, *, steps: int = 30, tolerance: float = 1e-9, degeneracy: float | None = None
+    model: Model, k: ArrayLike, band: int, *, extremum: str | None = None, steps: int = 60, tolerance: float = 1e-9, degeneracy: float | None = None
 ) -> Stationary:  # fmt: skip
-    """The extremum of a band near k, by Newton's method on the mean energy of the level's group.
+    """The stationary point of a band near k, or its nearest minimum or maximum downhill or uphill from k.
+
+    Newton's method on the mean energy of the level's group. With `extremum` the curvatures are taken with the sign that leads there,
+    a step that leads the other way is halved, and where the slope vanishes at a point of another kind, a saddle or
+    two bands that cross with a slope, the search leaves it towards the side that is better.
 
     Args:
         model: Tight-binding model, not traced.
         k: Start, Cartesian in 1/Å, shape (3,), normally the best point of a grid or path.
         band: Index of the level, ascending from 0.
+        extremum: "minimum" (of a conduction band), "maximum" (of a valence band) or None: of any kind.
         steps: At most.
         tolerance: Slope in eV Å at which the search ends.
         degeneracy: As in `mass_tensor`.
 
     Returns:
-        `converged` is False where the slope stayed, as at a crossing; `k` is then the start. Along directions in which the
-        band is flat the point does not move.
+        `converged` is False where the slope stayed, as at a crossing, or the point is not of the wanted kind; `k` is then the start. The
+            energy is never worse than at the start. Along directions in which the band is flat the point does not move. A point that
+            none beside it, within 0.05/Å, betters by 0.1 meV counts as the extremum, so that Kramers pairs that split linearly stay whole.
+
+    Raises:
+        ValueError: `extremum` is none of these; see `mass_tensor`.
     """
+    if extremum is not None:
+        checks.one_of("extremum", extremum, ("minimum", "maximum"))
     start = k = np.asarray(k, float)
+    sign = {"minimum": 1.0, "maximum": -1.0}.get(extremum or "", 0.0)
     for _ in range(steps):
         found = mass_tensor(model, k, band, degeneracy=degeneracy)
         slope = np.asarray(jnp.trace(found.velocity, axis1=1, axis2=2).real) / found.velocity.shape[1]
-        if np.linalg.norm(slope) < tolerance:
-            return Stationary(jnp.asarray(k, model.dtype), True, found)
         curvature, axes = np.linalg.eigh(np.asarray(found.inverse) * HBAR2_OVER_M)
+        if np.linalg.norm(slope) < tolerance:
+            away = np.zeros(3) if sign == 0 else _better_beside(model, k, band, sign, axes)
+            if not away.any():
+                return Stationary(jnp.asarray(k, model.dtype), True, found)
+            k = k + away
+            continue
         along = axes.T @ slope
-        curved = np.abs(curvature) > 1e-6
-        step = axes @ np.where(curved, -along / np.where(curved, curvature, 1.0), 0.0)
-        k = k + step * min(1.0, LONGEST_STEP / max(np.linalg.norm(step), 1e-12))
+        curved = np.abs(curvature) > FLAT
+        bend = np.where(curved, curvature if sign == 0 else sign * np.abs(curvature), 1.0)
+        step = axes @ np.where(curved, -along / bend, 0.0)
+        if sign and not step.any():
+            step = -sign * slope / FLAT
+        step = step * min(1.0, LONGEST_STEP / max(np.linalg.norm(step), 1e-12))
+        k = k + (step if sign == 0 else _backtracked(model, k, band, sign, step))
     return Stationary(jnp.asarray(start, model.dtype), False, mass_tensor(model, start, band, degeneracy=degeneracy))
+
+
+def _energies(model: Model, k: np.ndarray, band: int) -> np.ndarray:
+    return np.asarray(_level_rows(model, jnp.asarray(k, model.dtype)))[:, band]
+
+
+def _backtracked(model: Model, k: np.ndarray, band: int, sign: float, step: np.ndarray) -> np.ndarray:
+    """The longest of step, step/2, step/4, … after which the band is not worse, but for rounding."""
+    rounding = 1e-5 if model.dtype == np.float32 else 1e-11
+    tried = np.concatenate([[0.0], 0.5 ** np.arange(HALVINGS)])
+    energy = sign * _energies(model, k + tried[:, None] * step, band)
+    good = np.flatnonzero(energy[1:] <= energy[0] + rounding)
+    return step * tried[1 + good[0]] if good.size else 0 * step
+
+
+def _better_beside(model: Model, k: np.ndarray, band: int, sign: float, axes: np.ndarray) -> np.ndarray:
+    """The step among some dozens about a stationary point that makes the band best, by `SPLIT` at least; 0 where there is none."""
+    cubes = np.array([d for d in product((-1, 0, 1), repeat=3) if any(d)], float)
+    cubes = cubes / np.linalg.norm(cubes, axis=1, keepdims=True)
+    directions = np.concatenate([cubes, axes.T, -axes.T])
+    tried = np.concatenate([np.zeros((1, 3)), *(directions * LONGEST_STEP * part for part in (1.0, 0.5, 0.2))])
+    energy = sign * _energies(model, k + tried, band)
+    best = int(np.argmin(energy))
+    return tried[best] if energy[best] < energy[0] - SPLIT else np.zeros(3)
+
+
+@jax.jit
+def _level_rows(model: Model, k: jax.Array) -> jax.Array:
+    return jax.vmap(lambda one: eigenvalues(bloch_hamiltonian(model, one)))(k)
 
 
 @jax.jit
