@@ -198,7 +198,8 @@ def band_edges(levels: Levels, *, smearing: float = 0.05) -> BandEdges:
     if levels.electrons is not None:
         held = jnp.broadcast_to(levels.degeneracy * levels.weight[:, None], energy.shape).ravel()
         order = jnp.argsort(energy.ravel())
-        filled = jnp.cumsum(held[order]) <= levels.electrons + held.min() / 2
+        half_a_level = levels.degeneracy * levels.weight.min() / 2  # for rounding
+        filled = jnp.cumsum(held[order]) <= levels.electrons + half_a_level
         ascending = energy.ravel()[order]
         top = jnp.max(jnp.where(filled, ascending, -jnp.inf))
         bottom = jnp.min(jnp.where(filled, jnp.inf, ascending))
