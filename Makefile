@@ -34,10 +34,10 @@ demo: $(STAMP)
 
 # most of the time is compiling, which this makes a quarter cheaper; test-slow compiles as users do
 test: $(STAMP)
-	XLA_FLAGS="$$XLA_FLAGS --xla_llvm_disable_expensive_passes=true" $(BIN)/python -m pytest -n 2
+	XLA_FLAGS="$$XLA_FLAGS --xla_llvm_disable_expensive_passes=true" $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

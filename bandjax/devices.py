@@ -18,6 +18,7 @@ from bandjax.checks import positive
 
 DEFAULT_BUDGET = 1 << 30  # bytes of temporary arrays at a time; override with the environment or `budget=`
 BUDGET_VARIABLE = "BANDJAX_MEMORY_BUDGET"
+THREADS_VARIABLE = "OPENBLAS_NUM_THREADS"
 AXIS = "batch"
 NEVER_REFUSED = 64 << 20  # bytes; a smaller budget only sets the size of chunks
 
@@ -69,11 +70,25 @@ def refuse_beyond(need: float, budget: float | None, what: str, fits: Callable[[
 
 
 def use_all_cores(count: int | None = None) -> None:
-    """Make JAX see `count` CPU devices (default: the cores this process may use), so that k points run in parallel.
+    """Make JAX see `count` CPU devices (default: the cores this process may use), so that k points run in parallel, each matrix on one core.
 
     Has to be called before JAX has started its backend; later it raises RuntimeError (from JAX).
     """
+    one_core_a_matrix()
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)) if count is None else count)
+
+
+def one_core_a_matrix() -> None:
+    """Let LAPACK decompose every matrix on one core, unless $OPENBLAS_NUM_THREADS says otherwise.
+
+    Threads that share a matrix of some dozens of orbitals wait for each other: with other work on two cores a thousand of 40 orbitals took ten times
+    as long, of 800 orbitals three times. The command line and the experiments call this; a library that is imported leaves its user's threads alone.
+    """
+    import scipy.linalg  # noqa: F401  # whose LAPACK is JAX's on a CPU: must be there to be told
+    from threadpoolctl import threadpool_limits
+
+    if THREADS_VARIABLE not in os.environ:
+        threadpool_limits(1, user_api="blas")
 
 
 def device_mesh(devices: Sequence[Any] | None = None) -> Mesh:

@@ -56,7 +56,8 @@ def run_and_save(doc: str, presets: dict[str, Any], run: Callable[..., dict]) ->
 
 
 def argument_parser(doc: str, presets: dict[str, Any]) -> argparse.ArgumentParser:
-    """With --preset and --out, the same for every experiment."""
+    """With --preset and --out, the same for every experiment; as all begin with it, it also gives each matrix one core."""
+    devices.one_core_a_matrix()
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=sorted(presets), default="default")
     parser.add_argument(

@@ -74,13 +74,16 @@ class Config:
     protocol: Protocol = dataclasses.field(default_factory=Protocol)
     written: int = 200
     smearing: float = SMEARING
+    batch: int = 32
     regridded: int = 1000
 
 
 PRESETS = {
     "default": Config(),
     "paper": Config(sweep_draws=30, anion_draws=30),
-    "smoke": Config(64, 0, 2, 32, 2, 1, 1, Protocol(trees=20, search_trees=5, smallest_leaf=(1,)), 4, regridded=32),
+    "smoke": Config(
+        64, 0, 2, 32, 2, 1, 1, Protocol(trees=20, search_trees=5, smallest_leaf=(1,)), 4, batch=8, regridded=24
+    ),
 }
 
 
@@ -149,7 +152,7 @@ def made_zoo(config: Config, zoo: Crystals, grids: dict, folder: Path) -> dict[s
     there = sorted(folder.glob("part_*.npz"))
     mesh = devices.device_mesh() if len(jax.devices()) > 1 else None
     clock = time.perf_counter(), time.process_time()
-    batches = zoo_parts(zoo, grids=grids, smearing=config.smearing, skip=len(there), mesh=mesh)
+    batches = zoo_parts(zoo, grids=grids, smearing=config.smearing, batch=config.batch, skip=len(there), mesh=mesh)
     for place, (index, found) in enumerate(track(batches, "batches of the zoo", total=None), start=len(there)):
         now = time.perf_counter(), time.process_time()
         labels = {n: np.asarray(v) for n, v in found.labels._asdict().items()}

@@ -46,6 +46,7 @@ def test_curvatures_of_groups_and_their_derivative():
     moved, h1, moved1, h2, moved2 = (hermitian(rng) for _ in range(5))
     start = np.array([2, 5])
 
+    @jax.jit
     def of(p):
         return group_curvatures(h0 + p * moved, (h1 + p * moved1)[None], (h2 + p**2 * moved2)[None], start, 2)
 
@@ -63,7 +64,7 @@ def test_curvatures_of_groups_and_their_derivative():
     for tangent, above, below in zip(forward, of(step), of(-step), strict=True):
         np.testing.assert_allclose(tangent, (above - below) / (2 * step), rtol=1e-5)
         assert np.abs(tangent).min() > 1e-2
-    backward = jax.grad(lambda q: of(q)[1].sum())(p)
+    backward = jax.jit(jax.grad(lambda q: of(q)[1].sum()))(p)
     np.testing.assert_allclose(backward, forward[1].sum(), rtol=1e-10)
     with pytest.raises(TypeError, match="first derivative"):
         jax.jvp(lambda q: jax.jvp(of, (q,), (1.0,))[1], (p,), (1.0,))

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from crystals import build
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from bandjax import devices
 from bandjax.devices import DEFAULT_BUDGET, device_mesh, map_chunks, memory_budget, sum_chunks
 from bandjax.spectrum import bands, spectral_function
 
@@ -77,6 +79,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 import numpy as np
 sys.path.insert(0, "tests")
 from crystals import build
+from threadpoolctl import threadpool_info, threadpool_limits
 from bandjax.devices import describe, device_mesh
 from bandjax.spectrum import bands, spectral_function
 assert describe()["count"] == 8
@@ -137,3 +140,13 @@ def test_programs_lower_for_other_platforms(platform):
     for program in (spectrum, slope):
         lowered = jax.export.export(jax.jit(program), platforms=[platform])(single, k)
         assert lowered.platforms == (platform,) and len(lowered.mlir_module_serialized) > 1000
+
+
+def test_a_matrix_has_one_core_unless_the_user_says_otherwise(monkeypatch):
+    with threadpool_limits(2, user_api="blas"):
+        monkeypatch.setenv(devices.THREADS_VARIABLE, "2")
+        devices.one_core_a_matrix()
+        assert {x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas"} == {2}
+        monkeypatch.delenv(devices.THREADS_VARIABLE)
+        devices.one_core_a_matrix()
+        assert {x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas"} == {1}

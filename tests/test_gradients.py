@@ -36,7 +36,7 @@ def gradient_checks(f, x, direction):
 
 
 def assert_consistent(f, x, least=1e-2):
-    """The claim of this file, for a scalar function of a flat array."""
+    """The claim of this file, for a scalar function of a flat array; returns the gradient."""
     x = jnp.asarray(x)
     direction = jnp.asarray(np.random.default_rng(5).normal(size=x.size))
     gradient, forward, difference = jax.jit(gradient_checks, static_argnums=0)(f, x, direction)
@@ -45,6 +45,7 @@ def assert_consistent(f, x, least=1e-2):
     assert scale > least, "the derivative vanishes: nothing is tested"
     np.testing.assert_allclose(gradient, difference, rtol=0, atol=DIFFERENCE * scale)
     np.testing.assert_allclose(forward, gradient @ direction, rtol=0, atol=FORWARD * scale * x.size)
+    return gradient
 
 
 def random_weights(shape, seed=3):
@@ -154,10 +155,9 @@ def spectrum_of_everything_else(x):
 
 def test_momentum_energy_width_self_energy_and_amplitude():
     size = 9 + 5 + 4 + 2 * 3 * silicon().n_orbital
-    gradient = jax.jit(jax.grad(spectrum_of_everything_else))(jnp.zeros(size))
+    gradient = assert_consistent(spectrum_of_everything_else, jnp.zeros(size))
     for part in (slice(0, 9), slice(9, 14), *(slice(i, i + 1) for i in range(14, 18)), slice(18, None)):
         assert np.abs(gradient[part]).max() > 1e-2, part
-    assert_consistent(spectrum_of_everything_else, jnp.zeros(size))
 
 
 STRAIN = np.array([[0.01, 0.004, 0], [0.004, -0.005, 0.002], [0, 0.002, 0.003]])
@@ -195,8 +195,7 @@ def test_positions_and_cell(material, table, law, strain):
         return jnp.sum(random_weights(a.shape) * a)
 
     x = np.concatenate([atoms.positions.ravel(), np.asarray(atoms.cell).ravel()])
-    assert_consistent(f, x)
-    gradient = jax.jit(jax.grad(f))(jnp.asarray(x))[:6].reshape(2, 3)
+    gradient = assert_consistent(f, x)[:6].reshape(2, 3)
     np.testing.assert_allclose(gradient.sum(axis=0), 0, atol=1e-9 * float(jnp.abs(gradient).max()))  # no net force
 
 
@@ -207,8 +206,7 @@ def test_exponents_of_a_strained_crystal():
     atoms = zincblende("Si", 5.431)
     atoms.set_cell(np.asarray(atoms.cell) @ (np.eye(3) + STRAIN).T, scale_atoms=True)
     f, x = weighted(atoms, values, np.array([[0, 0, 0], [0.41, -0.13, 0.27]]))
-    assert_consistent(f, x)
-    gradient = dict(zip(values.values, jax.jit(jax.grad(f))(x), strict=True))
+    gradient = dict(zip(values.values, assert_consistent(f, x), strict=True))
     assert all(abs(g) > 0 for g in gradient.values())
 
 
@@ -229,13 +227,20 @@ def test_graphene_at_the_crossing(q):
     np.testing.assert_allclose(gradient, oracle, rtol=0, atol=1e-8 * float(np.abs(oracle).max()))
 
 
+@functools.cache
+def whole_gradient(case):
+    """Value and gradient of a table's spectrum in one piece."""
+    atoms, table, _ = build(*case)
+    f, x = weighted(atoms, table, degenerate_k(atoms))
+    return jax.jit(jax.value_and_grad(f))(x)
+
+
 @pytest.mark.parametrize("case", [slow_unless(True, PUBLISHED[1]), slow_unless(False, PUBLISHED[4])], ids=name_of)
 def test_gradient_is_that_of_inversion(case):
     """Without any step: the gradient through z − H inverted, which knows no eigenvectors."""
     atoms, table, _ = build(*case)
-    f, x = weighted(atoms, table, degenerate_k(atoms))
-    g, _ = weighted(atoms, table, degenerate_k(atoms), method="solve")
-    gradient, oracle = jax.jit(jax.grad(f))(x), jax.jit(jax.grad(g))(x)
+    g, x = weighted(atoms, table, degenerate_k(atoms), method="solve")
+    gradient, oracle = whole_gradient(case)[1], jax.jit(jax.grad(g))(x)
     np.testing.assert_allclose(gradient, oracle, rtol=0, atol=1e-9 * float(jnp.abs(oracle).max()))
 
 
@@ -274,10 +279,9 @@ def test_many_tables_at_once():
 @pytest.mark.parametrize("budget", [1.0, 40e3])
 def test_chunks_have_the_same_gradient(budget):
     """One item at a time, and chunks that do not divide the number of items."""
-    atoms, table, _ = build("GaAs", "klimeck2000")
-    whole, x = weighted(atoms, table, degenerate_k(atoms))
-    pieces, _ = weighted(atoms, table, degenerate_k(atoms), budget=budget)
-    (value, gradient), (expected, slope) = (jax.jit(jax.value_and_grad(f))(x) for f in (pieces, whole))
+    atoms, table, _ = build(*PUBLISHED[1])
+    pieces, x = weighted(atoms, table, degenerate_k(atoms), budget=budget)
+    (value, gradient), (expected, slope) = jax.jit(jax.value_and_grad(pieces))(x), whole_gradient(PUBLISHED[1])
     assert float(value) == pytest.approx(float(expected), rel=1e-12)
     np.testing.assert_allclose(gradient, slope, rtol=0, atol=1e-10 * float(jnp.abs(slope).max()))
 
@@ -290,8 +294,7 @@ def test_density_of_states_in_chunks():
         return jnp.sum(random_weights(9) * density_of_states(model, ENERGY, eta=ETA, grid=(2, 2, 2), budget=budget))
 
     x = jnp.stack(list(table.values.values()))
-    assert_consistent(f, x)
-    pieces, whole = (jax.jit(jax.grad(f), static_argnums=1)(x, budget) for budget in (1.0, None))
+    whole, pieces = assert_consistent(f, x), jax.jit(jax.grad(functools.partial(f, budget=1.0)))(x)
     np.testing.assert_allclose(pieces, whole, rtol=0, atol=1e-11)
 
 

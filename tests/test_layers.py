@@ -16,6 +16,7 @@ ROOMS = (
         "commands_retrieval",
         "commands_fingerprints",
         "commands",
+        "parser",
         "cli",
     ),
 )

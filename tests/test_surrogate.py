@@ -76,6 +76,7 @@ def test_gradient_is_the_difference_quotient(untrained):
     weights = jnp.asarray(RNG.normal(size=(24, 3, 7)))
     k, energy = np.array([0.0, 0.31, 1.0]), np.linspace(-12.9, 0.9, 7)
 
+    @jax.jit
     def f(c, stretch, a):
         return (weights * surrogate_spectra(untrained, c, a, stretch=stretch, k=k, energy=energy)).sum()
 
