@@ -52,10 +52,9 @@ class Config:
     smearing: float = 0.2  # eV
     metric: str = "wasserstein"
     others: tuple[str, ...] = ("euclidean", "manhattan")
-    points: int | None = None  # of a path; None: all
 
 
-PRESETS = {"default": Config(), "smoke": Config(points=60, others=())}
+PRESETS = {"default": Config(), "smoke": Config(others=())}
 
 
 def path_levels(reference: Reference) -> Levels:
@@ -95,7 +94,7 @@ def run(config: Config, out: Path, save) -> dict:
     """Collection, distances, claims and the figure."""
     levels, atoms, group = {}, {}, {}
     for file in (*ORDER, *STACKS):
-        reference = read_reference(file, config.points)
+        reference = read_reference(file)
         name = name_of(file)
         levels[name], atoms[name] = path_levels(reference), len(reference.atoms)
         group[name] = "stack" if reference.is_stack else "bulk"

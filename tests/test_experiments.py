@@ -248,7 +248,7 @@ def test_match_first_principles(tmp_path, dft):
 
 def test_similarity_first_principles(tmp_path, dft):
     pytest.importorskip("sklearn", reason="the map needs scikit-learn: pip install bandjax[fingerprints]")
-    metrics = run("similarity_first_principles", tmp_path)  # 60 points of every path
+    metrics = run("similarity_first_principles", tmp_path)  # all files, one distance
     found = metrics["claims"]["wasserstein"]
     assert found["element"]["right"] == 10 and found["strain"]["right"] == 4
     assert metrics["nearest"]["Si2Ge2"]["name"] == "Si2Ge2 relaxed" and metrics["yardstick"]["Si"] > 0.5

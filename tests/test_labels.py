@@ -263,6 +263,16 @@ def test_a_valence_band_is_searched_upward():
         np.testing.assert_array_equal(down.k, k)
 
 
+def test_a_gap_is_direct_by_its_energy():
+    """A top that lies 0.1 meV up beside Γ, as linear splitting puts it, leaves the gap direct; 10 meV do not."""
+    s = np.linspace(0, 0.4, 60)
+    for up, direct in ((1e-4, True), (1e-2, False)):
+        valence = parabola(s, -0.4)
+        valence[1] = up
+        found = path_labels(np.stack([valence, parabola(s, 0.1, 1.0)], axis=1), s, 2)
+        assert int(found.vbm_at) == 1 and int(found.cbm_at) == 0 and bool(found.direct) is direct
+
+
 def test_edges_beside_the_path_are_told():
     """Masses are those of the path; gap and `on_path` know of the rest, but for rounding."""
     s = np.linspace(0, 0.4, 60)

@@ -50,10 +50,10 @@ def test_labels_of_one_crystal_of_a_pair(pair, searched, zoo_labels):
     # half of the coarsest step from the bottom of a valley of 0.9 m_e: 2.6 meV, and never below the dense path's but for its own 0.1 meV
     valley = 1e3 * 7.62 / 2 / 0.9 * (COARSEST / 2) ** 2
     assert -0.5 < 1e3 * float(found.gap - dense.gap) < valley
-    # second differences: steps of 0.005/Å and up near Γ, of 0.05/Å near X, where the band is no parabola over k_BT
-    assert float(found.hole_mass) == pytest.approx(float(dense.hole_mass), rel=0.02)
-    near_gamma = np.linalg.norm(k[int(dense.cbm_at)]) < 0.1
-    assert float(found.electron_mass) == pytest.approx(float(dense.electron_mass), rel=0.02 if near_gamma else 0.08)
+    # steps near Γ are up to a half of the thermal wave vector √(2 m k_BT)/ħ (0.011/Å for 0.018 m_e), which costs second differences and
+    # sums a few percent; near X they are 0.05/Å beside 0.1/Å, on a band that is no parabola over k_BT
+    assert float(found.hole_mass) == pytest.approx(float(dense.hole_mass), rel=0.05)
+    assert float(found.electron_mass) == pytest.approx(float(dense.electron_mass), rel=0.08)
     if not searched:
         return
     edges = model_labels(model, k, distance)

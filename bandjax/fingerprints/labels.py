@@ -32,6 +32,7 @@ from bandjax.spectrum import bands
 from bandjax.spectrum.mass_tensor import MassTensor, Stationary, stationary_point
 from bandjax.units import BOLTZMANN, HBAR2_OVER_M
 
+DIRECT_WITHIN = 1e-3  # eV: a gap at one place that is larger than the smallest by less is direct
 LEAST_GAP, LARGEST_ELECTRON_MASS, LARGEST_HOLE_MASS = 0.5, 0.5, 1.0  # eV, m_e, m_e: the published criterion
 
 
@@ -42,7 +43,8 @@ class Labels(NamedTuple):
         gap, vbm, cbm: eV, shape (). `vbm` is the highest energy of the last full band, `cbm` the lowest of the next: in a
             metal the latter is lower.
         vbm_at, cbm_at: Index along the path of both, of equal ones (within 1e-6 eV) the first.
-        direct: Whether they are at the same place.
+        direct: Whether the smallest difference of both bands at one place is the gap, within 1 meV: where spin pairs split linearly
+            the top lies a little beside Γ, by some 0.1 meV.
         electron_mass: m_C in m_e; > 0 where the band curves upward.
         hole_mass: m_V in m_e, < 0 where it curves downward.
         on_path: Whether both edges lie on the path, so that gap and masses are of the same valleys. False only where energies
@@ -173,7 +175,7 @@ def labels_on(
     electron = _path_mass(energy[:, valence:], s, pieces, 1.0, temperature)
     nan = jnp.asarray(jnp.nan, energy.dtype)
     return Labels(
-        gap, vbm, cbm, vbm_at, cbm_at, vbm_at == cbm_at,
+        gap, vbm, cbm, vbm_at, cbm_at, jnp.min(bottom - top) < cbm - vbm + DIRECT_WITHIN,
         jnp.where(insulating, electron, nan), jnp.where(insulating, hole, nan), (vbm_at < len(energy)) & (cbm_at < len(energy)),
     )  # fmt: skip
 

@@ -128,7 +128,7 @@ def fingerprint_structures(
         with_spin = spin_orbit and bool(own.spec.spin_orbit)
         points = grid if grid is not None else np.max([grid_of(structures[i], spacing) for i in members], axis=0)
         wanted = _Settings(pieces, smearing, kernel, cut, (int(points[0]), int(points[1]), int(points[2])), with_spin)
-        run, size = None, min(CHUNK, len(members))
+        run, size = None, -(-len(members) // -(-len(members) // CHUNK))  # chunks of one size, as even as can be
         for at in range(0, len(members), size):
             chunk = members[at : at + size]
             part = parts.get(len(found))

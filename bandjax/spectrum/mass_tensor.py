@@ -156,7 +156,7 @@ def stationary_point(
 
     Returns:
         `converged` is False where the slope stayed, as at a crossing, or the point is not of the wanted kind; `k` is then the start. The
-            energy is never worse than at the start. Along directions in which the band is flat the point does not move. A point that
+            energy is never worse than at the start. Along directions in which the band is flat the point does not move. A degenerate point that
             none beside it, within 0.05/Å, betters by 0.1 meV counts as the extremum, so that Kramers pairs that split linearly stay whole.
 
     Raises:
@@ -171,7 +171,8 @@ def stationary_point(
         slope = np.asarray(jnp.trace(found.velocity, axis1=1, axis2=2).real) / found.velocity.shape[1]
         curvature, axes = np.linalg.eigh(np.asarray(found.inverse) * HBAR2_OVER_M)
         if np.linalg.norm(slope) < tolerance:
-            away = np.zeros(3) if sign == 0 else _better_beside(model, k, band, sign, axes)
+            least = SPLIT if found.velocity.shape[1] > 1 else 1e-5 if model.dtype == np.float32 else 1e-10
+            away = np.zeros(3) if sign == 0 else _better_beside(model, k, band, sign, axes, least)
             if not away.any():
                 return Stationary(jnp.asarray(k, model.dtype), True, found)
             k = k + away
@@ -200,15 +201,16 @@ def _backtracked(model: Model, k: np.ndarray, band: int, sign: float, step: np.n
     return step * tried[1 + good[0]] if good.size else 0 * step
 
 
-def _better_beside(model: Model, k: np.ndarray, band: int, sign: float, axes: np.ndarray) -> np.ndarray:
-    """The step among some dozens about a stationary point that makes the band best, by `SPLIT` at least; 0 where there is none."""
+def _better_beside(model: Model, k: np.ndarray, band: int, sign: float, axes: np.ndarray, least: float) -> np.ndarray:
+    """The step among some dozens about a stationary point that makes the band best, by `least` eV at least; 0 where there is none."""
     cubes = np.array([d for d in product((-1, 0, 1), repeat=3) if any(d)], float)
     cubes = cubes / np.linalg.norm(cubes, axis=1, keepdims=True)
     directions = np.concatenate([cubes, axes.T, -axes.T])
-    tried = np.concatenate([np.zeros((1, 3)), *(directions * LONGEST_STEP * part for part in (1.0, 0.5, 0.2))])
+    parts = (1.0, 0.5, 0.2, 0.05, 0.02)
+    tried = np.concatenate([np.zeros((1, 3)), *(directions * LONGEST_STEP * part for part in parts)])
     energy = sign * _energies(model, k + tried, band)
     best = int(np.argmin(energy))
-    return tried[best] if energy[best] < energy[0] - SPLIT else np.zeros(3)
+    return tried[best] if energy[best] < energy[0] - least else np.zeros(3)
 
 
 @jax.jit
