@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bandjax.hamiltonian import bloch_hamiltonian, tight_binding
+from bandjax.inference.derived import bands_along_cut
 from bandjax.materials import load_parameters
 from bandjax.photoemission import QUANTITIES, Instrument, arpes_image, plan_image
 from bandjax.photoemission.image import signal
@@ -94,6 +95,26 @@ def test_grid_takes_k_z_at_every_energy(cubic):
 def test_direct_takes_k_z_at_every_energy(cubic):
     found = arpes_image(cubic, SHARP, {"kx": KX, "energy": ENERGY}, kz_points=101)
     assert largest(found, cubic_image(SHARP, KX, ENERGY)) < 0.03
+
+
+def test_k_z_is_that_of_the_whole_momentum_where_axes_count_from_an_origin(cubic):
+    """At k∥ = 1/Å k_z is 0.1/Å less than at normal emission."""
+    there = SHARP.replace(origin=(1.0, 0.0), fwhm_momentum=0.005)
+    axes, expected = {"kx": KX, "energy": ENERGY}, cubic_image(SHARP, KX + 1.0, ENERGY)
+    assert largest(arpes_image(cubic, there, axes, method="grid", kz_points=31), expected) < 0.01
+    assert largest(arpes_image(cubic, there, axes, kz_points=101), expected) < 0.03
+    eps = -2 * T * (np.cos((KX + 1.0) * A) + 1 + np.cos(A * bands_along_cut(cubic, there, KX)[1][:, 0]))
+    np.testing.assert_allclose(bands_along_cut(cubic, there, KX)[0][:, 0], eps, atol=1e-9)
+
+
+@pytest.mark.parametrize("across", [{}, {"ky": np.array([0.2, 0.3])}], ids=["cut", "map"])
+def test_an_origin_changes_the_names_of_momenta_only(cubic, across):
+    here = SHARP.replace(tilt=0.0 if across else 3.0, photon_momentum=True)
+    seen, renamed = (
+        arpes_image(cubic, instrument, across | {"kx": kx, "energy": ENERGY[::9]}, kz_points=5)
+        for instrument, kx in ((here, KX + 0.7), (here.replace(origin=(0.7, 0.0)), KX))
+    )
+    np.testing.assert_allclose(np.asarray(renamed), np.asarray(seen), rtol=1e-9)
 
 
 # --- two ways, two kinds of axes

@@ -78,15 +78,15 @@ def bands_along_cut(
     kinetic_limit = -0.5 * float(hv - instrument.work_function)
     for _ in range(3 if energy is None else 1):
         kinetic = float(hv) - float(instrument.work_function) + np.clip(guess, kinetic_limit, None)
-        along = np.broadcast_to(kx[:, None], guess.shape)
+        along = np.broadcast_to(kx[:, None] + instrument.origin[0], guess.shape)
         rest = np.maximum(np.asarray(wave_number(kinetic)) ** 2 - (along + q[0]) ** 2, 0.0)
         tilted = -np.sin(np.deg2rad(float(instrument.tilt))) * np.sqrt(rest) - q[1]
-        across = tilted if ky is None else np.full_like(tilted, ky)
+        across = (tilted if ky is None else np.full_like(tilted, ky)) + instrument.origin[1]
         outside = jnp.asarray(np.stack([along + q[0], across + q[1]], axis=-1))
         kz = np.asarray(
             central_kz(instrument, outside, jnp.asarray(kinetic - float(hv) + float(instrument.work_function)), hv)
         )
-        k = np.stack([along + instrument.origin[0], across + instrument.origin[1], kz], axis=-1)
+        k = np.stack([along, across, kz], axis=-1)
         if not lab.topology.periodic[2]:  # no band depends on k_z
             guess = np.asarray(bands(lab, k[:, n // 2])) - float(instrument.fermi_energy)
             continue

@@ -228,11 +228,11 @@ def _propagated(jacobian: np.ndarray, covariance: np.ndarray, known: np.ndarray)
 
 
 def plane_of_map(lab: Model, instrument: Instrument) -> float:
-    """k_z of normal emission at E_F, 1/Å: the plane of a map's Fermi surface; 0 for a model that is not periodic along z."""
+    """k_z at E_F where a map counts its momenta from, 1/Å: the plane of its Fermi surface; 0 for a model that is not periodic along z."""
     if not lab.topology.periodic[2]:
         return 0.0
     hv = jnp.asarray(float(instrument.photon_energy))
-    return float(central_kz(instrument, jnp.zeros((1, 2)), jnp.zeros(()), hv)[0])
+    return float(central_kz(instrument, jnp.array([instrument.origin]), jnp.zeros(()), hv)[0])
 
 
 def window_margin(data: xr.DataArray, instrument: Instrument) -> float:

@@ -77,18 +77,21 @@ def check_reachable(instrument: Instrument, axes: Axes) -> None:
     if axes.in_angles:
         return
     q, longest = band_shift(instrument, jnp.asarray(hv)), float(kinematics.wave_number(kinetic))
-    reach = {n: max(abs(v + float(q[MOMENTUM_AXES.index(n)])) for v in values) for n, values in axes.lateral}
+    apart = {
+        n: float(q[i]) + instrument.origin[i] for i, n in enumerate(MOMENTUM_AXES)
+    }  # of the electron's momentum from the axis
+    reach = {n: max(abs(v + apart[n]) for v in values) for n, values in axes.lateral}
     if (largest := float(np.linalg.norm(list(reach.values())))) >= longest:
         raise ValueError(
             f"Axes {', '.join(reach)} must stay below the wave number of the slowest electrons, {longest:.3f} 1/Å, "
-            f"but reach {largest:.3f} (photon momentum included)."
+            f"but reach {largest:.3f} (photon momentum and `origin` included)."
         )
 
 
 def lateral_momentum(
     instrument: Instrument, axes: Axes, energy: jax.Array, hv: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Wave vectors along the surface of every direction at one energy: outside (direction, 2), and of the band."""
+    """Wave vectors along the surface of every direction at one energy: outside (direction, 2), and of the band; both count from normal emission."""
     kinetic = hv - instrument.work_function + energy
     q = band_shift(instrument, hv)[:2]
     grids = dict(
@@ -104,14 +107,13 @@ def lateral_momentum(
         outside = kinematics.emission_momentum(
             kinetic, flat.get("angle", zero), flat.get("deflector", zero), instrument.polar, instrument.tilt
         )
-        return outside, outside - q + jnp.array(instrument.origin)
+        outside = outside + jnp.array(instrument.origin)
+        return outside, outside - q
     kx = flat.get("kx", zero)
-    tilted = (
-        -jnp.sin(jnp.deg2rad(instrument.tilt)) * jnp.sqrt(kinematics.wave_number(kinetic) ** 2 - (kx + q[0]) ** 2)
-        - q[1]
-    )
-    inside = jnp.stack(jnp.broadcast_arrays(kx, flat.get("ky", tilted)), axis=-1)
-    return inside + q, inside + jnp.array(instrument.origin)
+    along = kx + instrument.origin[0] + q[0]
+    tilted = -jnp.sin(jnp.deg2rad(instrument.tilt)) * jnp.sqrt(kinematics.wave_number(kinetic) ** 2 - along**2) - q[1]
+    inside = jnp.stack(jnp.broadcast_arrays(kx, flat.get("ky", tilted)), axis=-1) + jnp.array(instrument.origin)
+    return inside + q, inside
 
 
 def band_shift(instrument: Instrument, hv: jax.Array) -> jax.Array:
