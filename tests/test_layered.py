@@ -79,6 +79,7 @@ def dense(h):
     return full
 
 
+@jax.jit
 def dense_green(h, x, gamma, substrate=None):
     """(energy, row, row) by inversion."""
     count, n, _ = h.diagonal.shape
@@ -151,9 +152,10 @@ def test_coherent_sweep_is_the_inverse_between_amplitudes():
     x, gamma = jnp.asarray(ENERGY), jnp.full(ENERGY.size, 0.05)
     g = dense_green(h, x, gamma)
     flat = v.reshape(2, -1)
-    close(coherent_spectra(h, v, x, gamma), -np.einsum("vi,eij,vj->e", flat.conj(), g, flat).imag / np.pi, 1e-10)
+    sweep = jax.jit(coherent_spectra)
+    close(sweep(h, v, x, gamma), -np.einsum("vi,eij,vj->e", flat.conj(), g, flat).imag / np.pi, 1e-10)
     by_energy = v[..., None] * np.exp(1j * ENERGY)  # the phase drops out
-    close(coherent_spectra(h, by_energy, x, gamma), coherent_spectra(h, v, x, gamma), 1e-12)
+    close(sweep(h, by_energy, x, gamma), sweep(h, v, x, gamma), 1e-12)
     amplitude = rng.normal(size=(3, 60)) + 1j * rng.normal(size=(3, 60))
     a, b = (spectral_function(slab(), K, ENERGY, amplitude=amplitude, method=m) for m in ("layered", "eigh"))
     close(a, b, 1e-10)

@@ -22,6 +22,12 @@ MEASURE = np.pi / POINTS * W / np.cos(THETA) ** 2
 RULE = 1e-10
 
 MANY = pytest.mark.parametrize("case", [CASES[i] for i in (0, 2, 5, 7, 8, 9)], ids=name_of)
+# of several orbitals with spin, of several without
+FEW = pytest.mark.parametrize(
+    "case",
+    [pytest.param(CASES[i], marks=pytest.mark.slow if i in (5, 8, 9) else ()) for i in (0, 2, 5, 7, 8, 9)],
+    ids=name_of,
+)
 
 
 hamiltonian = jax.jit(jax.vmap(bloch_hamiltonian, (None, 0)))
@@ -50,7 +56,7 @@ def test_integral_and_sums_over_atoms_and_orbitals(case):
         np.testing.assert_allclose(by_orbital[..., owner == atom].sum(axis=2), by_atom[..., atom], rtol=1e-10)
 
 
-@MANY
+@FEW
 def test_coherent_amplitude(case):
     """∫A_v dE = v†v, A_v ≥ 0, and unit amplitudes give the orbital's own spectrum."""
     atoms, _, model = build(*case)
@@ -65,7 +71,7 @@ def test_coherent_amplitude(case):
         np.testing.assert_allclose(spectral_function(model, k, AXIS, eta=ETA, amplitude=unit), last, rtol=1e-9)
 
 
-@MANY
+@FEW
 def test_first_moment_is_the_mean_of_h(case):
     """The centre of A_v is v†Hv/v†v: E·A has a tail, but not after a Lorentzian of that centre is taken off."""
     atoms, _, model = build(*case)
