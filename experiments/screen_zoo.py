@@ -39,6 +39,7 @@ from bandjax.fingerprints import (  # noqa: E402
     make_collection,
     precision_recall,
     screen,
+    screening_metrics,
     training_sizes,
     training_split,
     transparent_conductor,
@@ -69,7 +70,7 @@ class Config:
     draws: int = 30
     size: int = 217
     steps: int = 28
-    sweep_draws: int = 3
+    sweep_draws: int = 1
     anion_draws: int = 5
     protocol: Protocol = dataclasses.field(default_factory=Protocol)
     written: int = 200
@@ -82,7 +83,7 @@ PRESETS = {
     "default": Config(),
     "paper": Config(sweep_draws=30, anion_draws=30),
     "smoke": Config(
-        64, 0, 2, 32, 2, 1, 1, Protocol(trees=20, search_trees=5, smallest_leaf=(1,)), 4, batch=8, regridded=24
+        64, 0, 2, 32, 2, 1, 1, Protocol(trees=20, search_trees=5, smallest_leaf=(1,)), 4, batch=8, regridded=64
     ),
 }
 
@@ -112,17 +113,13 @@ def run(config: Config, out: Path, save=None) -> dict:
             own = np.isin(pair, ANIONS[asked_anion])
             rest, asked = np.flatnonzero(~own), np.flatnonzero(own)
             train, chosen = rest[training_split(y[rest], size, repeat=repeat, seed=config.seed)[0]], sets
-        questions = {name: (features, y, asked) for name, features in chosen.items()}
-        if chosen is several:  # the same crystals on both grids
-            part, twice = asked[asked < config.regridded], np.concatenate([y, y[: config.regridded]])
-            questions |= {OWN_GRID: (both, twice, part), OTHER_GRID: (both, twice, part + config.crystals)}
         found = {}
-        for name, (features, truth, asked) in questions.items():
-            s = screen(features, truth, train, asked, protocol=config.protocol, seed=repeat, jobs=2)
-            found[name] = s.metrics | {
-                "chosen": s.chosen,
-                "curve": precision_recall(truth[asked], s.score, RECALLS).tolist(),
-            }
+        for name, features in chosen.items():
+            if chosen is several and name == "fingerprint":  # one forest, asked about crystals on the other grid, too
+                found |= on_both_grids(both, y, train, asked, config, repeat)
+                continue
+            s = screen(features, y, train, asked, protocol=config.protocol, seed=repeat, jobs=2)
+            found[name] = with_curve(s.metrics, y[asked], s.score) | {"chosen": s.chosen}
         return {"criterion": criterion, "size": size, "repeat": repeat, "anion": asked_anion, "found": found}
 
     sizes = training_sizes(config.crystals, steps=config.steps)
@@ -136,6 +133,37 @@ def run(config: Config, out: Path, save=None) -> dict:
     figure_of(config, rows, label["light"].mean()).savefig(out / "screening.png", dpi=200)
     zoo_figure(data, label).savefig(out / "zoo.png", dpi=200)
     return metrics
+
+
+def on_both_grids(
+    both: np.ndarray, label: np.ndarray, train: np.ndarray, asked: np.ndarray, config: Config, repeat: int
+) -> dict:
+    """What a forest finds of all asked, and of those made twice on either grid.
+
+    Args:
+        both: Fingerprints of all crystals, then of the first `config.regridded` again.
+        label: Of the crystals, (crystal,).
+        train, asked: Indices of crystals.
+        config, repeat: Of the experiment.
+    """
+    part = asked < config.regridded
+    everything = np.concatenate([asked, asked[part] + config.crystals])
+    twice = np.concatenate([label, label[: config.regridded]])
+    s = screen(both, twice, train, everything, protocol=config.protocol, seed=repeat, jobs=2)
+    own, other = s.score[: len(asked)], s.score[len(asked) :]
+    found = {}
+    for name, truth, score in (
+        ("fingerprint", label[asked], own),
+        (OWN_GRID, label[asked[part]], own[part]),
+        (OTHER_GRID, label[asked[part]], other),
+    ):
+        found[name] = with_curve(screening_metrics(truth, score > 0.5, score), truth, score) | {"chosen": s.chosen}
+    return found
+
+
+def with_curve(metrics: dict, label: np.ndarray, score: np.ndarray) -> dict:
+    """Metrics and the curve of precision against recall."""
+    return metrics | {"curve": precision_recall(label, score, RECALLS).tolist()}
 
 
 def made_zoo(config: Config, zoo: Crystals, grids: dict, folder: Path) -> dict[str, np.ndarray]:

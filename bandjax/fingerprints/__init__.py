@@ -23,6 +23,7 @@ from bandjax.fingerprints.screening import (
     Screening,
     precision_recall,
     screen,
+    screening_metrics,
     screening_sweep,
     training_sizes,
     training_split,
@@ -41,7 +42,7 @@ __all__ = [
     "array_levels", "as_window", "ase_levels", "band_edges", "density", "design_stack", "draw_zoo", "embedded", "file_levels", "fingerprint",
     "fingerprint_distance", "fingerprint_structures", "grid_of", "half_grid", "joined", "kernel_value", "levels_collection", "make_collection",
     "match_fingerprint", "model_labels", "model_levels", "nearest_neighbours", "operator_fingerprint", "operator_spectra", "path_labels",
-    "precision_recall", "principal_map", "relative_energies", "screen", "screening_sweep", "stack_numbers", "structure_names", "superlattice_family",
+    "precision_recall", "principal_map", "relative_energies", "screen", "screening_metrics", "screening_sweep", "stack_numbers", "structure_names", "superlattice_family",
     "table_for", "training_sizes", "training_split", "transparent_conductor", "window_energies", "zoo_atoms", "zoo_features", "zoo_model",
     "zoo_parts",
 ]  # fmt: skip

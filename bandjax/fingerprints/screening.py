@@ -40,8 +40,8 @@ class Protocol:
 
     trees: int = 500
     folds: int = 5
-    search_trees: int = 100
-    features_a_split: tuple[str | float, ...] = ("sqrt", 0.1, 0.3, 1.0)
+    search_trees: int = 50
+    features_a_split: tuple[str | float, ...] = ("sqrt", 0.3, 1.0)
     smallest_leaf: tuple[int, ...] = (1, 3)
 
 
@@ -142,13 +142,13 @@ def screen(
         raise ValueError(f"Argument `asked` must hold members that qualify, but none of its {len(asked)} does.")
     if features is None:
         score, predicted = _dummy(found, len(asked), seed)
-        return Screening(_metrics(label[asked], predicted, score), score, {})
+        return Screening(screening_metrics(label[asked], predicted, score), score, {})
     features = np.asarray(features)
     checks.shape_is("features", features, (len(label), "feature"))
     checks.finite("features", features)
     forest, chosen = _trained(features[train], found, protocol, seed, jobs)
     score = forest.predict_proba(features[asked])[:, list(forest.classes_).index(True)]
-    return Screening(_metrics(label[asked], score > 0.5, score), score, chosen)
+    return Screening(screening_metrics(label[asked], score > 0.5, score), score, chosen)
 
 
 def screening_sweep(
@@ -258,7 +258,26 @@ def _trained(
     return forest(protocol.trees, **chosen).fit(features, label), chosen
 
 
-def _metrics(label: np.ndarray, called: np.ndarray, score: np.ndarray) -> dict[str, float]:
+def screening_metrics(label: ArrayLike, called: ArrayLike, score: ArrayLike) -> dict[str, float]:
+    """Metrics of the module's head.
+
+    Args:
+        label: Whether each member qualifies, (member,).
+        called: Whether it was called so, (member,).
+        score: The higher the likelier, (member,).
+
+    Returns:
+        As `Screening.metrics`.
+
+    Raises:
+        ValueError: no member qualifies, or shapes that do not fit.
+    """
+    label, called, score = np.asarray(label, bool), np.asarray(called, bool), np.asarray(score)
+    checks.shape_is("label", label, ("member",))
+    checks.shape_is("called", called, label.shape)
+    checks.shape_is("score", score, label.shape)
+    if not label.any():
+        raise ValueError(f"Argument `label` must have members that qualify, but none of {label.size} does.")
     hit, false, missed = (label & called).sum(), (~label & called).sum(), (label & ~called).sum()
     rejected = (~label & ~called).sum()
     recall = hit / (hit + missed)
