@@ -3,7 +3,6 @@
 import argparse
 import csv
 import os
-import shutil
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from bandjax.checks import nearest as near
 from bandjax.config.build import UNREADABLE
 from bandjax.fingerprints import Levels, file_levels, fingerprint_structures, levels_collection, nearest_neighbours
+from bandjax.fingerprints.parts import remove_parts
 from bandjax.fingerprints.structures import SPACING
 from bandjax.io import read_collection, write_atomically, write_collection
 from bandjax.progress import Bar
@@ -61,7 +61,7 @@ def run_fingerprint(options: argparse.Namespace) -> Any:
     provenance = provenance_of(0, config, source_files=", ".join(map(os.fspath, options.structures)))
     write_collection(out, collection.assign_attrs(provenance))
     if not arrays:
-        shutil.rmtree(parts)
+        remove_parts(parts)
     gap = collection["gap"].values
     if not options.json:
         print(
