@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import bandjax as bj
+from bandjax import commands_fingerprints
 from bandjax.cli import main
 from bandjax.fingerprints import parts as parts_module
 from bandjax.fingerprints import structures as module
@@ -170,7 +171,7 @@ def test_only_own_files_are_removed(tmp_path, small_chunks, monkeypatch, command
     assert sorted(path.name for path in parts.iterdir()) == ["data.npz", "thesis.txt"]
 
 
-def interrupting(*_):
+def interrupting(*_, **__):
     raise KeyboardInterrupt
 
 
@@ -181,6 +182,17 @@ def test_what_a_refusal_proposes_runs(tmp_path, small_chunks, capsys, command):
     assert "all are refused" in words and "coarse=True" in words
     assert not (tmp_path / "f.nc.parts").exists()
     assert command("f.nc", "--coarse", settings=fine) == 0
+
+
+def test_it_goes_on_only_where_there_are_parts(tmp_path, small_chunks, monkeypatch, capsys, command):
+    monkeypatch.setattr(module, "_part", interrupting)
+    assert command("f.nc") == 130 and capsys.readouterr().err == "bandjax: interrupted.\n"  # nothing was finished
+    np.savez(tmp_path / "levels.npz", E=np.zeros((3, 4)))
+    (tmp_path / "l.nc.parts").mkdir()
+    (tmp_path / "l.nc.parts" / "000000.npz").touch()  # of another run
+    monkeypatch.setattr(commands_fingerprints, "file_levels", interrupting)
+    levels = ["fingerprint", str(tmp_path / "levels.npz"), "-o", str(tmp_path / "l.nc"), "--energies", "E"]
+    assert main(levels) == 130 and capsys.readouterr().err == "bandjax: interrupted.\n"
 
 
 def test_a_mistake_in_an_option_leaves_the_parts(tmp_path, small_chunks, monkeypatch, capsys, command):
