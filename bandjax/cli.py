@@ -5,6 +5,7 @@ Errors a user can mend are one sentence on stderr and exit code 2. `--json` prin
 nothing else goes there.
 """
 
+import argparse
 import json
 import sys
 import warnings
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         again = {
             "train": "the same command",
-            "fingerprint": "the same command",
+            "fingerprint": "the same command" if options.run == "fingerprint" and _has_parts(options) else None,
             "fit": "`bandjax fit … --resume`",
             "retrieve": "`bandjax retrieve … --resume`",
         }.get(options.run)
@@ -48,6 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps(found, default=_plain))
     return 0
+
+
+def _has_parts(options: argparse.Namespace) -> bool:
+    from bandjax.commands_fingerprints import parts_of
+
+    parts = parts_of(options)
+    return parts is not None and any(parts.glob("*.npz"))
 
 
 def _sentence(error: Exception) -> str:

@@ -3,7 +3,6 @@
 import argparse
 import csv
 import os
-import shutil
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from bandjax.checks import nearest as near
 from bandjax.config.build import UNREADABLE
 from bandjax.fingerprints import Levels, file_levels, fingerprint_structures, levels_collection, nearest_neighbours
+from bandjax.fingerprints.parts import remove_parts
 from bandjax.fingerprints.structures import SPACING
 from bandjax.io import read_collection, write_atomically, write_collection
 from bandjax.progress import Bar
@@ -37,12 +37,11 @@ def run_fingerprint(options: argparse.Namespace) -> Any:
         "cut": options.cut,
         "coarse": options.coarse,
     }
-    arrays = [path for path in options.structures if Path(path).suffix == ".npz"]
     refused: list[tuple[str, str]] = []
-    parts = out.with_name(out.name + ".parts")
-    if arrays:
-        if len(arrays) < len(options.structures):
-            other = next(path for path in options.structures if path not in arrays)
+    parts = parts_of(options)
+    if parts is None:
+        other = next((path for path in options.structures if Path(path).suffix != ".npz"), None)
+        if other is not None:
             raise ValueError(f"Files must all be levels (.npz) where one is, but {other} is not.")
         _unused(options, OF_STRUCTURES, "structures", "levels (.npz files)")
         collection = levels_collection(_levels(options), **common)
@@ -60,8 +59,8 @@ def run_fingerprint(options: argparse.Namespace) -> Any:
     config = {k: v for k, v in vars(options).items() if k not in ("run", "json")}
     provenance = provenance_of(0, config, source_files=", ".join(map(os.fspath, options.structures)))
     write_collection(out, collection.assign_attrs(provenance))
-    if not arrays:
-        shutil.rmtree(parts)
+    if parts is not None:
+        remove_parts(parts)
     gap = collection["gap"].values
     if not options.json:
         print(
@@ -74,6 +73,13 @@ def run_fingerprint(options: argparse.Namespace) -> Any:
             f"File {out} holds the other {len(gap)} structures, but {refused[0][0]}{rest} could not be taken: {refused[0][1]}"
         )
     return {"file": str(out), "structures": collection["structure"].values.tolist(), "gap": gap}
+
+
+def parts_of(options: argparse.Namespace) -> Path | None:
+    """The folder that keeps what a run of `fingerprint` has finished; None of levels, which keep nothing."""
+    levels = any(Path(path).suffix == ".npz" for path in options.structures)
+    out = Path(options.output)
+    return None if levels else out.with_name(out.name + ".parts")
 
 
 def _unused(options: argparse.Namespace, names: tuple[str, ...], owner: str, given: str) -> None:

@@ -247,11 +247,17 @@ def test_match_first_principles(tmp_path, dft):
 
 
 def test_similarity_first_principles(tmp_path, dft):
+    from experiments.similarity_first_principles import folded_silicon
+
     pytest.importorskip("sklearn", reason="the map needs scikit-learn: pip install bandjax[fingerprints]")
     metrics = run("similarity_first_principles", tmp_path)  # all files, one distance
     found = metrics["claims"]["wasserstein"]
     assert found["element"]["right"] == 10 and found["strain"]["right"] == 4
     assert metrics["nearest"]["Si2Ge2"]["name"] == "Si2Ge2 relaxed" and metrics["yardstick"]["Si"] > 0.5
+    # folding alone is more than half of the distance between periods
+    assert all(0.5 < row["silicon"] / row["files"] < 1 for row in metrics["folding"]["wasserstein"].values())
+    lowest = [float(folded_silicon(layers, "vogl1983")[0].energy.min()) for layers in (2, 4, 8)]
+    assert np.ptp(lowest) < 1e-9  # one crystal: Γ₁ in all three cells
     assert (tmp_path / "first_principles.png").stat().st_size > 10_000
 
 

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "bandjax"
 ROOMS = (
-    *("units", "checks", "devices", "materials", "structure", "hamiltonian", "spectrum", "photoemission"),
+    *("units", "checks", "files", "devices", "materials", "structure", "hamiltonian", "spectrum", "photoemission"),
     *("inference", "learning", "reconstruction", "fingerprints", "io", "results", "plot", "config"),
     *(
         "progress",
@@ -21,7 +21,7 @@ ROOMS = (
     ),
 )
 ALLOWED = {room: set(ROOMS[: place + 1]) for place, room in enumerate(ROOMS)}
-ALLOWED["io"] = {"units", "checks", "io"}  # files are read without the physics
+ALLOWED["io"] = {"units", "checks", "files", "io"}  # files are read without the physics
 FACE = ("__init__", "__main__")  # bandjax/__init__.py gathers the public names of all rooms
 
 

@@ -74,8 +74,8 @@ def fingerprint_structures(
         names: One a structure; None: `info["name"]`, or the formula and the place in the list.
         refused: Where given, a structure that would raise is left out instead, and its name and the sentence are appended here.
         progress: Called with (structures done, all).
-        state_folder: Where finished chunks of at most 64 structures are kept while it runs. The same call goes on from there, to the same
-            collection bit by bit; the folder stays afterwards.
+        state_folder: Where finished chunks of at most 64 structures are kept while it runs: a new or empty folder, or that of the same call,
+            which goes on from there, to the same collection bit by bit. It stays afterwards, unless the call itself raises ValueError.
 
     Returns:
         See `collection.py`; with the labels gap (eV), vbm, cbm and fermi (eV on the table's scale), atoms, formula, spin_orbit
@@ -83,7 +83,7 @@ def fingerprint_structures(
 
     Raises:
         ValueError: no structure; a species that the table lacks; what `fingerprint` refuses (the structure is named); a
-            `state_folder` of other structures or settings.
+            `state_folder` of other structures or settings, or in which another process works.
     """
     structures = list(structures)
     if not structures:
@@ -118,34 +118,40 @@ def fingerprint_structures(
     density_of_k = f"{spacing:g} 1/Å" if grid is None else " × ".join(str(int(n)) for n in grid)
     settings = {
         "window": window_text(pieces), "smearing": repr(float(smearing)), "kernel": kernel, "cut": repr(kernel_cut(kernel, cut)), "per": per,
-        "spin_orbit": str(spin_orbit), "coarse": str(coarse), "wave vectors": repr(spacing) if grid is None else density_of_k, "chunk": str(CHUNK),
+        "spin_orbit": str(spin_orbit), "coarse": str(coarse), "wave vectors": repr(float(spacing)) if grid is None else density_of_k, "chunk": str(CHUNK),
     }  # fmt: skip
-    parts = Parts(state_folder, settings, structures, list(tables.values()))
     found: list[Part] = []
     done = len(structures) - sum(map(len, groups.values()))
-    for (kind, _), members in groups.items():
-        own = tables[kind]
-        with_spin = spin_orbit and bool(own.spec.spin_orbit)
-        points = grid if grid is not None else np.max([grid_of(structures[i], spacing) for i in members], axis=0)
-        wanted = _Settings(pieces, smearing, kernel, cut, (int(points[0]), int(points[1]), int(points[2])), with_spin)
-        run, size = None, -(-len(members) // -(-len(members) // CHUNK))  # chunks of one size, as even as can be
-        for at in range(0, len(members), size):
-            chunk = members[at : at + size]
-            part = parts.get(len(found))
-            if part is None:
-                run = run or _program(structures[members[0]], own, wanted)
-                part = _part(run, structures, chunk, size, wanted, coarse, per)
-                parts.put(len(found), part)
-            found.append(part)
-            for index, words in zip(part.refused, part.words, strict=True):
-                refuse(index, ValueError(str(words)))
-            done += len(chunk)
-            if progress is not None:
-                progress(done, len(structures))
-    index = np.concatenate([part.index for part in found]) if found else np.zeros(0, int)
-    if not index.size:
-        name, words = (refused or [("", "")])[0]
-        raise ValueError(f"Argument `structures` must hold one that can be taken, but all are refused; {name}: {words}")
+    with Parts(
+        state_folder, settings, structures, list(tables.values()), sum(piece.points for piece in pieces)
+    ) as parts:
+        for (kind, _), members in groups.items():
+            own = tables[kind]
+            with_spin = spin_orbit and bool(own.spec.spin_orbit)
+            points = grid if grid is not None else np.max([grid_of(structures[i], spacing) for i in members], axis=0)
+            wanted = _Settings(
+                pieces, smearing, kernel, cut, (int(points[0]), int(points[1]), int(points[2])), with_spin
+            )
+            run, size = None, -(-len(members) // -(-len(members) // CHUNK))  # chunks of one size, as even as can be
+            for at in range(0, len(members), size):
+                chunk = members[at : at + size]
+                part = parts.get(len(found), chunk)
+                if part is None:
+                    run = run or _program(structures[members[0]], own, wanted)
+                    part = _part(run, structures, chunk, size, wanted, coarse, per)
+                    parts.put(len(found), part)
+                found.append(part)
+                for index, words in zip(part.refused, part.words, strict=True):
+                    refuse(index, ValueError(str(words)))
+                done += len(chunk)
+                if progress is not None:
+                    progress(done, len(structures))
+        index = np.concatenate([part.index for part in found]) if found else np.zeros(0, int)
+        if not index.size:
+            name, words = (refused or [("", "")])[0]
+            raise ValueError(
+                f"Argument `structures` must hold one that can be taken, but all are refused; {name}: {words}"
+            )
     order = np.argsort(index)
     kept = index[order].tolist()
     features = np.concatenate([part.features for part in found if part.index.size])[order]

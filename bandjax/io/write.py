@@ -1,11 +1,12 @@
-"""Writing maps, and any file, so that a full disk or a killed run leaves the old file as it was."""
+"""Writing maps so that a full disk or a killed run leaves the old file as it was."""
 
-import contextlib
 import os
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
+
+from bandjax.files import write_atomically
 
 
 def write_map(path: str | os.PathLike[str], data: xr.DataArray) -> Path:
@@ -32,29 +33,6 @@ def write_map(path: str | os.PathLike[str], data: xr.DataArray) -> Path:
     dataset = plain.rename("intensity").to_dataset()
     content = dataset.to_netcdf(engine="h5netcdf", encoding={"intensity": {"zlib": True, "complevel": 4}})
     return write_atomically(path, bytes(content))
-
-
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
-    """Write bytes to a temporary file beside `path`, then put it in its place in one step.
-
-    Raises:
-        OSError: The file could not be written; what stood there before is untouched.
-    """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise OSError(
-            f"File {path} could not be written ({error.strerror}); what stood there before is untouched."
-        ) from error
-    return path
 
 
 def _attributes(attributes: dict, owner: str) -> dict:
