@@ -231,7 +231,7 @@ def _bands(result: FitResult, model: Any, name: str) -> tuple[np.ndarray, ...] |
     else:
         return None
     kx = np.linspace(low, high, max(count, 101)) if "kx" not in lateral else np.linspace(low, high, count)
-    energy, kz = bands_along_cut(model, instrument, kx)
+    energy, kz = bands_along_cut(model, instrument, kx, by_angle="angle" in lateral)
     if not model.topology.spin_orbit:
         energy, kz = np.repeat(energy, 2, axis=1), np.repeat(kz, 2, axis=1)
     if "kx" in lateral:

@@ -79,7 +79,6 @@ jax.config.update("jax_num_cpu_devices", 8)
 import numpy as np
 sys.path.insert(0, "tests")
 from crystals import build
-from threadpoolctl import threadpool_info, threadpool_limits
 from bandjax.devices import describe, device_mesh
 from bandjax.spectrum import bands, spectral_function
 assert describe()["count"] == 8

@@ -117,6 +117,30 @@ def test_an_origin_changes_the_names_of_momenta_only(cubic, across):
     np.testing.assert_allclose(np.asarray(renamed), np.asarray(seen), rtol=1e-9)
 
 
+def test_by_angle_both_ways_add_the_origin_to_what_is_emitted(cubic):
+    """Off normal emission across the slit, where k_y depends on what is emitted along it."""
+    there = SHARP.replace(photon_energy=40.0, tilt=12.0, origin=(1.2, 0.0), fwhm_momentum=0.02, fwhm_energy=0.05)
+    axes = {"angle": np.linspace(-8, 8, 81), "energy": np.linspace(-1.2, -0.8, 9)}
+    direct, grid = (np.asarray(arpes_image(cubic, there, axes, method=m, kz_points=31)) for m in ("direct", "grid"))
+    inner = slice(12, -12)  # at the ends the direct way lacks the pixels beyond
+    assert largest(grid[inner], direct[inner]) < 0.06  # 0.04 without an origin: the direct way blends two energies
+    band, kz = bands_along_cut(cubic, there, np.array([0.2]), by_angle=True)
+    across = -np.sin(np.deg2rad(12.0)) * np.sqrt(0.2624684 * (35.5 + band[0, 0]) - 0.2**2)
+    eps = -2 * T * (np.cos(1.4 * A) + np.cos(across * A) + np.cos(kz[0, 0] * A))
+    assert band[0, 0] == pytest.approx(eps, abs=1e-4)  # the energy of k is that of the round before
+
+
+@pytest.mark.parametrize(
+    ("origin", "axes"),
+    [((0.0, 1.9), {"kx": KX}), ((1.9, 0.0), {"angle": np.linspace(-40, 40, 9)})],
+    ids=["kx", "angle"],
+)
+def test_electrons_that_an_origin_keeps_inside_are_refused(cubic, origin, axes):
+    slow = SHARP.replace(photon_energy=15.0, inner_potential=0.0, origin=origin)
+    with pytest.raises(ValueError, match="must stay below the wave number of the slowest electrons"):
+        plan_image(cubic, slow, axes | {"energy": ENERGY})
+
+
 # --- two ways, two kinds of axes
 
 

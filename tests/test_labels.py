@@ -287,6 +287,7 @@ def test_edges_beside_the_path_are_told():
         (alone, True, 1.0, (0, 0)),
         (found(-0.5, 1.5), True, 1.0, (0, 0)),
         (found(1e-14, 1 - 1e-14), True, 1.0, (0, 0)),  # the same wave vector again
+        (found(-0.5, 0.998), True, 0.998, (0, 61)),  # 2 meV are won between two points of the path
         (found(-0.5, 0.7), False, 0.7, (0, 61)),
         (found(0.1, 1.5), False, 0.9, (61, 0)),
     ):

@@ -90,17 +90,20 @@ def test_strain_is_what_it_says(mode):
 
 
 @pytest.mark.parametrize(
-    ("elements", "bilayers"), [(False, 1), pytest.param(False, 2, marks=SLOW), pytest.param(True, 3, marks=SLOW)]
+    ("elements", "bilayers", "shifted"),
+    [(False, 1, False), (False, 1, True), pytest.param(False, 2, True, marks=SLOW), pytest.param(True, 3, False, marks=SLOW), pytest.param(True, 3, True, marks=SLOW)],
 )  # fmt: skip
-def test_stars_stand_for_the_whole_grid(elements, bilayers):
+def test_stars_stand_for_the_whole_grid(elements, bilayers, shifted):
     """Fingerprints from one wave vector of each star and from all of a grid, which is one of the reciprocal lattice."""
     index = first_of(elements, bilayers)
     model = zoo_model(elements, bilayers, take(ZOO, index))
     a, height = tetragonal_cell(model)
     unit = 2 * np.pi / np.array([a, a, height])
     plane, axis = 4, 2
-    some, weight = tetragonal_grid(plane, axis, not elements)
-    i, j, up = (x.ravel() for x in np.meshgrid(*(np.arange(n) / n for n in (plane, plane, axis)), indexing="ij"))
+    some, weight = tetragonal_grid(plane, axis, not elements, shifted)
+    i, j, up = (
+        x.ravel() for x in np.meshgrid(*((np.arange(n) + shifted / 2) / n for n in (plane, plane, axis)), indexing="ij")
+    )
     every = np.stack([i - j, i + j, up], axis=1)
     found = [
         fingerprint(Levels(bj.bands(model, k * unit), w, 8.0 * bilayers, 1), "fermi", coarse=True, cut=np.inf)

@@ -24,7 +24,8 @@ PUBLISHED_SMEARING = 0.05
 TAIL = 3.0  # smearings from a level beyond which an uncut Gaussian is below 1e-4 of its peak
 SAMPLING = 0.2
 """Largest `sampling_error` of a fingerprint: about the part of the area by which D misses that of endless wave vectors. Where the estimate is 0.1 to 0.3 that part was
-0.4 to 1.8 times it (Si, GaAs, InAs of vogl1983, klimeck2000, jancu1998, with and without spin-orbit, E_F ± 5 eV, w = 0.05 to 0.2 eV)."""
+0.4 to 1.8 times it (Si, GaAs, InAs of vogl1983, klimeck2000, jancu1998, with and without spin-orbit, E_F ± 5 eV, w = 0.05 to 0.2 eV). Where a strain, an alloy or layers
+lower the symmetry it is up to three times too small: a star of wave vectors whose levels split by less than w counts as several, and tells hardly more than one."""
 
 
 def fingerprint(

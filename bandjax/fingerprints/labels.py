@@ -33,6 +33,7 @@ from bandjax.spectrum.mass_tensor import MassTensor, Stationary, stationary_poin
 from bandjax.units import BOLTZMANN, HBAR2_OVER_M
 
 DIRECT_WITHIN = 1e-3  # eV: a gap at one place that is larger than the smallest by less is direct
+BETWEEN_POINTS = 3e-3  # eV: what a valley of mass 0.1 wins between points of a path 0.05/Å apart
 LEAST_GAP, LARGEST_ELECTRON_MASS, LARGEST_HOLE_MASS = 0.5, 0.5, 1.0  # eV, m_e, m_e: the published criterion
 
 
@@ -42,13 +43,14 @@ class Labels(NamedTuple):
     Attributes:
         gap, vbm, cbm: eV, shape (). `vbm` is the highest energy of the last full band, `cbm` the lowest of the next: in a
             metal the latter is lower.
-        vbm_at, cbm_at: Index along the path of both, of equal ones (within 1e-6 eV) the first.
+        vbm_at, cbm_at: Index along the path of both, of equal ones (within 1e-6 eV, in single precision 1e-4) the first.
         direct: Whether the smallest difference of both bands at one place is the gap, within 1 meV: where spin pairs split linearly
             the top lies a little beside Γ, by some 0.1 meV.
         electron_mass: m_C in m_e; > 0 where the band curves upward.
         hole_mass: m_V in m_e, < 0 where it curves downward.
         on_path: Whether both edges lie on the path, so that gap and masses are of the same valleys. False only where energies
-            beside the path were given and one of them betters the path's own edge, whose masses these remain.
+            beside the path were given and one of them betters the path's own edge, whose masses these remain, by more than 3 meV
+            (less is won between two points of the path in one valley).
     """
 
     gap: jax.Array
@@ -168,7 +170,8 @@ def labels_on(
     touching = TOUCHING if energy.dtype == np.float64 else TOUCHING_SINGLE  # equal wave vectors differ by rounding
     vbm_at, cbm_at = jnp.argmax(top >= vbm - touching), jnp.argmax(bottom <= cbm + touching)
     whole = abs(filled - round(filled)) < 1e-9
-    insulating = (cbm - vbm > TOUCHING) & whole
+    insulating = (cbm - vbm > touching) & whole
+    missed = jnp.maximum(vbm - energy[:, valence - 1].max(), energy[:, valence].min() - cbm)  # by the path alone
     gap = jnp.where(insulating, cbm - vbm, 0.0)
     s = jnp.asarray(distance, energy.dtype)
     hole = _path_mass(energy[:, :valence], s, pieces, -1.0, temperature)
@@ -176,7 +179,7 @@ def labels_on(
     nan = jnp.asarray(jnp.nan, energy.dtype)
     return Labels(
         gap, vbm, cbm, vbm_at, cbm_at, jnp.min(bottom - top) < cbm - vbm + DIRECT_WITHIN,
-        jnp.where(insulating, electron, nan), jnp.where(insulating, hole, nan), (vbm_at < len(energy)) & (cbm_at < len(energy)),
+        jnp.where(insulating, electron, nan), jnp.where(insulating, hole, nan), missed <= BETWEEN_POINTS,
     )  # fmt: skip
 
 

@@ -29,8 +29,6 @@ from bandjax.structure.crystal import elements_of
 
 GRIDS = {1: (16, 16), 2: (16, 8), 3: (14, 6)}
 """Bilayers -> points along both in-plane vectors, along z: at `SMEARING` they leave the density of "crystals" within a tenth of the area."""
-COARSER_GRIDS = {1: (14, 14), 2: (14, 6), 3: (12, 4)}
-"""Others, to ask about crystals whose grid no training has seen."""
 SMEARING = 0.1  # eV
 LINE = {1: 40, 2: 32, 3: 32}  # points of a line
 GATHERED = 1.5  # points lie at (i/n)^1.5 from Γ: first steps of some 0.005/Å, last ones of 0.05
@@ -73,6 +71,7 @@ def zoo_parts(
     crystals: Crystals,
     *,
     grids: Mapping[int, tuple[int, int]] = GRIDS,
+    shifted: bool = False,
     smearing: float = SMEARING,
     batch: int = BATCH,
     skip: int = 0,
@@ -83,6 +82,7 @@ def zoo_parts(
     Args:
         crystals: Drawn crystals.
         grids: Bilayers of a period -> wave vectors along each of both in-plane reciprocal vectors, along z, all even.
+        shifted: Whether they lie between those of the even grid, Γ and the zone's faces not among them. Windows then count from the labels' edges.
         smearing: w in eV, > 0.
         batch: Crystals of one call, > 0.
         skip: Batches that are there already and are left out.
@@ -93,13 +93,27 @@ def zoo_parts(
     """
     checks.positive("batch", batch)
     checks.positive("smearing", smearing, "eV")
+    for number in sorted(set(np.asarray(crystals.bilayers).tolist())):
+        given = grids.get(number, ())
+        if len(given) != 2 or any(n != int(n) or n <= 0 or n % 2 for n in given):
+            raise ValueError(
+                f"Argument `grids` must give two even numbers > 0 for {number} bilayers, but gives {given}."
+            )
+    return _parts(crystals, grids, shifted, smearing, batch, skip, mesh)
+
+
+def _parts(
+    crystals: Crystals,
+    grids: Mapping[int, tuple[int, int]],
+    shifted: bool,
+    smearing: float,
+    batch: int,
+    skip: int,
+    mesh,
+) -> Iterator[tuple[np.ndarray, ZooFeatures]]:
     count = 0
     elements, bilayers = np.asarray(crystals.pair) == 0, np.asarray(crystals.bilayers)
     for key in sorted(set(zip(elements.tolist(), bilayers.tolist(), strict=True))):
-        if key[1] not in grids or any(n <= 0 or n % 2 for n in grids[key[1]]):
-            raise ValueError(
-                f"Argument `grids` must give two even numbers > 0 for {key[1]} bilayers, but gives {grids.get(key[1])}."
-            )
         mine = np.flatnonzero((elements == key[0]) & (bilayers == key[1]))
         for start in range(0, len(mine), batch):
             count += 1
@@ -107,18 +121,20 @@ def zoo_parts(
                 continue
             index = mine[start : start + batch]
             padded = np.resize(index, batch)  # one shape, one program
-            found = _features(*key, take(crystals, padded), tuple(grids[key[1]]), float(smearing), mesh)
+            found = _features(
+                *key, take(crystals, padded), tuple(map(int, grids[key[1]])), shifted, float(smearing), mesh
+            )
             yield index, jax.tree.map(lambda x, n=index.size: np.asarray(x[:n]), found)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 3, 4, 5))
+@functools.partial(jax.jit, static_argnums=(0, 1, 3, 4, 5, 6))
 def _features(
-    elements: bool, bilayers: int, crystals: Crystals, grid: tuple[int, int], smearing: float, mesh
+    elements: bool, bilayers: int, crystals: Crystals, grid: tuple[int, int], shifted: bool, smearing: float, mesh
 ) -> ZooFeatures:
     orbitals = 40 * bilayers
     per_item = 16.0 * 8 * orbitals**2 * 4
     return map_chunks(
-        lambda c: crystal_features(elements, bilayers, c, grid=grid, smearing=smearing),
+        lambda c: crystal_features(elements, bilayers, c, grid=grid, shifted=shifted, smearing=smearing),
         crystals,
         bytes_per_item=per_item,
         budget=cache_budget(),
@@ -127,12 +143,25 @@ def _features(
 
 
 def crystal_features(
-    elements: bool, bilayers: int, crystal: Crystals, *, grid: tuple[int, int] | None = None, smearing: float = SMEARING
+    elements: bool,
+    bilayers: int,
+    crystal: Crystals,
+    *,
+    grid: tuple[int, int] | None = None,
+    shifted: bool = False,
+    smearing: float = SMEARING,
 ) -> ZooFeatures:
-    """Of one crystal, without the axis; the first two arguments as in `zoo_model`, grid (None: that of `GRIDS`) and smearing as in `zoo_parts`."""
+    """Of one crystal, without the axis of crystals: fingerprints (513,) and (514,), structure (21,), labels ().
+
+    Args:
+        elements, bilayers: As in `zoo_model`; static.
+        crystal: Without the axis.
+        grid: Even numbers of wave vectors along both in-plane vectors and along z; None: those of `GRIDS`; static.
+        shifted, smearing: As in `zoo_parts`; static.
+    """
     model = zoo_model(elements, bilayers, crystal)
     a, height = tetragonal_cell(model)
-    points, weight = tetragonal_grid(*(GRIDS[bilayers] if grid is None else grid), not elements)
+    points, weight = tetragonal_grid(*(GRIDS[bilayers] if grid is None else grid), not elements, shifted)
     path, distance, pieces = _lines(bilayers, a, height)
     unit = jnp.stack([2 * jnp.pi / a, 2 * jnp.pi / a, 2 * jnp.pi / height])
     energy = bands(model, jnp.concatenate([path, jnp.asarray(points, a.dtype) * unit]))
@@ -143,6 +172,9 @@ def crystal_features(
     edges = band_edges(levels, smearing=smearing)
     top, bottom = on_grid[:, filled - 1].max(), on_grid[:, filled].min()
     ordered = BandEdges(edges.fermi, top, bottom, edges.gap)
+    if shifted:  # the grid knows the edges from afar only
+        middle = jnp.where(labels.gap > 0, (labels.vbm + labels.cbm) / 2, edges.fermi)
+        ordered = edges = BandEdges(middle, labels.vbm, labels.cbm, labels.gap)
     return ZooFeatures(
         fingerprint(levels, "fermi", smearing=smearing, edges=edges) / (2 * bilayers),
         fingerprint(levels, "edges", smearing=smearing, edges=ordered) / (2 * bilayers),
@@ -157,24 +189,25 @@ def tetragonal_cell(model: Model) -> tuple[jax.Array, jax.Array]:
 
 
 @functools.cache
-def tetragonal_grid(plane: int, axis: int, fourfold: bool) -> tuple[np.ndarray, np.ndarray]:
+def tetragonal_grid(plane: int, axis: int, fourfold: bool, shifted: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """One wave vector of each star of the grid, and its weight.
 
     Args:
         plane: Points along each of the two vectors (1, 1, 0) and (−1, 1, 0) 2π/a∥.
         axis: Points along (0, 0, 1) 2π/h, even.
         fourfold: Symmetry D4h, otherwise D2h with mirrors across [110] and [−110].
+        shifted: Half a step along each vector, away from Γ.
 
     Returns:
         k (k, 3) in units of (2π/a∥, 2π/a∥, 2π/h), weights (k,) with the sum 1.
     """
     index = np.stack(np.meshgrid(*(np.arange(n) for n in (plane, plane, axis)), indexing="ij"), axis=-1).reshape(-1, 3)
     size = np.array([plane, plane, axis])
-    star = np.minimum(index, size - index)
+    star = np.minimum(index, size - index - int(shifted))  # −k is size − index, or size − 1 − index of odd half steps
     if fourfold:
         star[:, :2] = np.sort(star[:, :2], axis=1)
     found, count = np.unique(star, axis=0, return_counts=True)
-    i, j, up = (found / size).T
+    i, j, up = ((found + 0.5 * shifted) / size).T
     return np.stack([i - j, i + j, up], axis=1), count / len(index)
 
 

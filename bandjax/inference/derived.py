@@ -53,7 +53,13 @@ def zincblende_numbers(n_valence: int):
 
 
 def bands_along_cut(
-    model: Model, instrument: Instrument, kx: np.ndarray, *, energy: float | None = None, ky: float | None = None
+    model: Model,
+    instrument: Instrument,
+    kx: np.ndarray,
+    *,
+    energy: float | None = None,
+    ky: float | None = None,
+    by_angle: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Band energies E − E_F along the cut at the centre of the k_z distribution.
 
@@ -66,6 +72,7 @@ def bands_along_cut(
         kx: Momenta along the slit in 1/Å, counted from the instrument's `origin`, shape (kx,).
         energy: Take every band's k_z at this energy (E − E_F) instead.
         ky: Momentum across the slit in 1/Å, counted from `origin`; None: what the tilt makes of it.
+        by_angle: Whether the slit's axis is an angle: the emitted electron's momentum along it is then without `origin`.
 
     Returns:
         (band energies (kx, band) ascending, k_z (kx, band) in 1/Å).
@@ -79,7 +86,8 @@ def bands_along_cut(
     for _ in range(3 if energy is None else 1):
         kinetic = float(hv) - float(instrument.work_function) + np.clip(guess, kinetic_limit, None)
         along = np.broadcast_to(kx[:, None] + instrument.origin[0], guess.shape)
-        rest = np.maximum(np.asarray(wave_number(kinetic)) ** 2 - (along + q[0]) ** 2, 0.0)
+        emitted = along + q[0] - by_angle * instrument.origin[0]  # as in `lateral_momentum`
+        rest = np.maximum(np.asarray(wave_number(kinetic)) ** 2 - emitted**2, 0.0)
         tilted = -np.sin(np.deg2rad(float(instrument.tilt))) * np.sqrt(rest) - q[1]
         across = (tilted if ky is None else np.full_like(tilted, ky)) + instrument.origin[1]
         outside = jnp.asarray(np.stack([along + q[0], across + q[1]], axis=-1))

@@ -26,7 +26,7 @@ from bandjax.inference.problem import Problem, instrument_values, model_values, 
 from bandjax.inference.starts import drawn_values, holding_loose
 from bandjax.photoemission import Instrument
 from bandjax.photoemission.kinematics import wave_number
-from bandjax.photoemission.pixels import as_axes, central_kz, laboratory_model
+from bandjax.photoemission.pixels import as_axes, band_shift, central_kz, laboratory_model
 from bandjax.spectrum.fermi_surface import (
     check_grid,
     filled_areas,
@@ -232,7 +232,8 @@ def plane_of_map(lab: Model, instrument: Instrument) -> float:
     if not lab.topology.periodic[2]:
         return 0.0
     hv = jnp.asarray(float(instrument.photon_energy))
-    return float(central_kz(instrument, jnp.array([instrument.origin]), jnp.zeros(()), hv)[0])
+    outside = jnp.array(instrument.origin) + band_shift(instrument, hv)[:2]
+    return float(central_kz(instrument, outside[None], jnp.zeros(()), hv)[0])
 
 
 def window_margin(data: xr.DataArray, instrument: Instrument) -> float:

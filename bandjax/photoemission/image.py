@@ -198,9 +198,9 @@ def _on_grid(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padd
     def at_kx(kx: jax.Array) -> jax.Array:
         kinetic_k2 = wave_number(hv - instrument.work_function + padded) ** 2
         middle = padded.shape[0] // 2
-        kx = kx + instrument.origin[0]
-        ky = -jnp.sin(jnp.deg2rad(instrument.tilt)) * jnp.sqrt(kinetic_k2[middle] - (kx + q[0]) ** 2) - q[1]
-        ky = ky + instrument.origin[1]
+        emitted = kx + q[0] + (0.0 if plan.axes.in_angles else instrument.origin[0])  # as in `lateral_momentum`
+        ky = -jnp.sin(jnp.deg2rad(instrument.tilt)) * jnp.sqrt(kinetic_k2[middle] - emitted**2) - q[1]
+        kx, ky = kx + instrument.origin[0], ky + instrument.origin[1]
         outside = jnp.broadcast_to(jnp.stack([kx + q[0], ky + q[1]]), (padded.shape[0], 2))
         centre = central_kz(instrument, outside, padded, hv) - origin
         x, gamma = _scales(instrument, padded, jnp.stack([kx, ky]))

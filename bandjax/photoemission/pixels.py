@@ -74,16 +74,12 @@ def check_reachable(instrument: Instrument, axes: Axes) -> None:
             f"Argument `photon_energy` must exceed work function and binding energy, "
             f"but leaves {kinetic:.3f} eV of kinetic energy."
         )
-    if axes.in_angles:
-        return
-    q, longest = band_shift(instrument, jnp.asarray(hv)), float(kinematics.wave_number(kinetic))
-    apart = {
-        n: float(q[i]) + instrument.origin[i] for i, n in enumerate(MOMENTUM_AXES)
-    }  # of the electron's momentum from the axis
-    reach = {n: max(abs(v + apart[n]) for v in values) for n, values in axes.lateral}
-    if (largest := float(np.linalg.norm(list(reach.values())))) >= longest:
+    longest = float(kinematics.wave_number(kinetic))
+    outside = np.asarray(lateral_momentum(instrument, axes, jnp.asarray(axes.energy[0]), jnp.asarray(hv))[0])
+    largest = np.linalg.norm(outside, axis=-1).max()
+    if not largest < longest:
         raise ValueError(
-            f"Axes {', '.join(reach)} must stay below the wave number of the slowest electrons, {longest:.3f} 1/Å, "
+            f"Axes {', '.join(n for n, _ in axes.lateral) or 'and `origin`'} must stay below the wave number of the slowest electrons, {longest:.3f} 1/Å, "
             f"but reach {largest:.3f} (photon momentum and `origin` included)."
         )
 

@@ -137,7 +137,7 @@ class Stationary(NamedTuple):
 
 
 def stationary_point(
-    model: Model, k: ArrayLike, band: int, *, extremum: str | None = None, steps: int = 60, tolerance: float = 1e-9, degeneracy: float | None = None
+    model: Model, k: ArrayLike, band: int, *, extremum: str | None = None, steps: int = 60, tolerance: float | None = None, degeneracy: float | None = None
 ) -> Stationary:  # fmt: skip
     """The stationary point of a band near k, or its nearest minimum or maximum downhill or uphill from k.
 
@@ -151,7 +151,7 @@ def stationary_point(
         band: Index of the level, ascending from 0.
         extremum: "minimum" (of a conduction band), "maximum" (of a valence band) or None: of any kind.
         steps: At most.
-        tolerance: Slope in eV Å at which the search ends.
+        tolerance: Slope in eV Å at which the search ends, > 0; None: 1e-9, in single precision 1e-4.
         degeneracy: As in `mass_tensor`.
 
     Returns:
@@ -164,6 +164,9 @@ def stationary_point(
     """
     if extremum is not None:
         checks.one_of("extremum", extremum, ("minimum", "maximum"))
+    if tolerance is None:
+        tolerance = 1e-4 if model.dtype == np.float32 else 1e-9
+    checks.positive("tolerance", tolerance, "eV Å")
     start = k = np.asarray(k, float)
     sign = {"minimum": 1.0, "maximum": -1.0}.get(extremum or "", 0.0)
     for _ in range(steps):
