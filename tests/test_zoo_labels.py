@@ -20,7 +20,8 @@ def zoo_labels():
 
 
 def dense_path(atoms, points):
-    """The lines of the zoo, written out: [100], [001], [111] to the faces of the zone of one bilayer, [110] to K; even steps in √s."""
+    """The lines of the zoo, written out: [100], [001], [111] to the faces of the zone of one bilayer, [110] to K; at 0.3 t² + 0.7 t of
+    each, t even, so that steps near Γ are a little shorter."""
     a, c = np.sqrt(2) * np.linalg.norm(atoms.cell[0]), 2 * atoms.cell[2, 2]
     ends = 2 * np.pi / np.array([a, a, c]) * np.array([[1, 0, 0], [0, 0, 1], [0.75, 0.75, 0], [0.5, 0.5, 0.5]])
     lengths = np.linalg.norm(ends, axis=1)
@@ -50,10 +51,11 @@ def test_labels_of_one_crystal_of_a_pair(pair, searched, zoo_labels):
     # half of the coarsest step from the bottom of a valley of 0.9 m_e: 2.6 meV, and never below the dense path's but for its own 0.1 meV
     valley = 1e3 * 7.62 / 2 / 0.9 * (COARSEST / 2) ** 2
     assert -0.5 < 1e3 * float(found.gap - dense.gap) < valley
-    # steps near Γ are up to a half of the thermal wave vector √(2 m k_BT)/ħ (0.011/Å for 0.018 m_e), which costs second differences and
-    # sums a few percent; near X they are 0.05/Å beside 0.1/Å, on a band that is no parabola over k_BT
+    # steps near Γ are up to a half of the thermal wave vector √(2 m k_BT)/ħ (0.011/Å for 0.018 m_e), near X 0.05/Å beside 0.1/Å on a band that is no
+    # parabola over k_BT. Of the ten pairs beside 300 points a line, holes are at most 4.1 % off (AlAs/InAs), electrons 5.4 % (GaSb/InSb) and
+    # −4.6 % (GaP/InP): with steps half as long 0.4 and −0.8 %, so the zoo's steps are the cause; from 120 to 300 points the dense path itself moves by 0.6 %
     assert float(found.hole_mass) == pytest.approx(float(dense.hole_mass), rel=0.05)
-    assert float(found.electron_mass) == pytest.approx(float(dense.electron_mass), rel=0.08)
+    assert float(found.electron_mass) == pytest.approx(float(dense.electron_mass), rel=0.06)
     if not searched:
         return
     edges = model_labels(model, k, distance)
