@@ -150,7 +150,7 @@ def check_window(
             needed = int(np.ceil(count * (found / SAMPLING) ** (4 / 3)))
             raise ValueError(
                 f"Argument `levels` must have wave vectors dense enough for a smearing of {smearing:g} eV, but with {count} of them the density is off by "
-                f"about {found:.0%}: some {needed} are needed for {SAMPLING:.0%} (or allow it with `coarse=True`)."
+                f"about {found:.0%}: some {needed} are needed for {SAMPLING:.0%} (or allow it with `coarse=True`, `--coarse` on the command line)."
             )
 
 
