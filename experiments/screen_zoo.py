@@ -12,7 +12,7 @@ Crystals are drawn by `draw_zoo`; fingerprints, labels and features come from th
 - "light": gap ≥ 1.5 eV and (0 < m_e ≤ 0.1 or −0.25 ≤ m_h < 0), chosen from the labels alone, before any forest was trained, so
   that few qualify (7.5 %: 4.9 % by their electrons, the rest by their holes only) and gap and both masses matter.
 
-The fingerprints stand on grids of wave vectors that leave some 5 to 10 % of their area open, the same for crystals of one period. So that a
+The fingerprints stand on grids of wave vectors that leave some 7 to 10 % of their area open, the same for crystals of one period. So that a
 forest is not believed for what it knows of the grid, it is also asked about crystals whose fingerprints were made on one that lies between, without Γ and the faces.
 
 Everything done is kept under the output folder, so that a killed run goes on where it was.
@@ -284,7 +284,7 @@ def figure_of(config: Config, rows: list, prevalence: float) -> Figure:
         axis.axvline(config.size, color="0.8", linewidth=0.7, zorder=0)
         axis.xaxis.set_minor_formatter("")
         axis.set(xlabel="training crystals", ylabel=metric, ylim=(0, 1.02))
-    axes[0].legend(fontsize=7, frameon=False)
+    axes[1].legend(fontsize=7, frameon=False, loc="upper left")
     main = [r for r in light if r["size"] == config.size]
     for name in (n for n in main[0]["found"] if n in COLOURS):
         curve = np.array([r["found"][name]["curve"] for r in main])
