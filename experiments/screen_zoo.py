@@ -19,6 +19,7 @@ Everything done is kept under the output folder, so that a killed run goes on wh
 """
 
 import dataclasses
+import io
 import time
 from pathlib import Path
 
@@ -48,7 +49,7 @@ from bandjax.fingerprints import (  # noqa: E402
 )
 from bandjax.fingerprints.zoo import KINDS, PAIRS, STRAINS, Crystals, take  # noqa: E402
 from bandjax.fingerprints.zoo_features import GRIDS, SMEARING  # noqa: E402
-from bandjax.io import write_collection  # noqa: E402
+from bandjax.io import write_atomically, write_collection  # noqa: E402
 from experiments.common import kept_rows, run_and_save  # noqa: E402
 
 CRITERIA = {
@@ -187,13 +188,12 @@ def made_zoo(config: Config, zoo: Crystals, folder: Path, *, shifted: bool = Fal
     for place, (index, found) in enumerate(track(batches, "batches of the zoo", total=None), start=len(there)):
         now = time.perf_counter(), time.process_time()
         labels = {n: np.asarray(v) for n, v in found.labels._asdict().items()}
-        path, kept = folder / f"part_{place:04d}.npz", folder / "part.tmp"
-        with kept.open("wb") as file:
-            np.savez(
-                file, index=index, fermi=found.fermi, edges=found.edges, structure=found.structure,
-                wall=now[0] - clock[0], processor=now[1] - clock[1], **labels,
-            )  # fmt: skip
-        kept.replace(path)
+        content = io.BytesIO()
+        np.savez(
+            content, index=index, fermi=found.fermi, edges=found.edges, structure=found.structure,
+            wall=now[0] - clock[0], processor=now[1] - clock[1], **labels,
+        )  # fmt: skip
+        write_atomically(folder / f"part_{place:04d}.npz", content.getvalue())
         clock = now
     parts = [dict(np.load(path)) for path in sorted(folder.glob("part_*.npz"))]
     index = np.concatenate([p["index"] for p in parts])

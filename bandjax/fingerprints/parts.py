@@ -123,9 +123,8 @@ class Parts:
         try:
             with np.load(self._file(number), allow_pickle=False) as file:
                 part = Part(*(np.asarray(file[name]) for name in Part._fields))
-        except (
-            Exception
-        ) as error:  # damaged archives raise nearly anything: zlib.error, NotImplementedError, TypeError …
+        # damaged archives raise nearly anything: zlib.error, NotImplementedError, TypeError …
+        except Exception as error:
             raise PartsError(
                 f"File {self._file(number)} must hold a part of a run, but cannot be read ({error}); delete it."
             ) from error
