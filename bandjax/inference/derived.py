@@ -8,8 +8,8 @@ import numpy as np
 
 from bandjax.hamiltonian import Model
 from bandjax.photoemission import Instrument
-from bandjax.photoemission.kinematics import laboratory_rotation, wave_number
-from bandjax.photoemission.pixels import band_shift, central_kz, laboratory_model
+from bandjax.photoemission.kinematics import laboratory_rotation
+from bandjax.photoemission.pixels import band_shift, central_kz, laboratory_model, slit_momentum
 from bandjax.spectrum import bands, effective_masses
 
 
@@ -79,22 +79,19 @@ def bands_along_cut(
     """
     lab = laboratory_model(model, instrument)
     hv = jnp.asarray(float(instrument.photon_energy))
-    q = np.asarray(band_shift(instrument, hv))
+    q = band_shift(instrument, hv)
     n = model.n_orbital
     guess = np.full((kx.size, n), -1.0 if energy is None else energy)
     kinetic_limit = -0.5 * float(hv - instrument.work_function)
     for _ in range(3 if energy is None else 1):
         kinetic = float(hv) - float(instrument.work_function) + np.clip(guess, kinetic_limit, None)
-        along = np.broadcast_to(kx[:, None] + instrument.origin[0], guess.shape)
-        emitted = along + q[0] - by_angle * instrument.origin[0]  # as in `lateral_momentum`
-        rest = np.maximum(np.asarray(wave_number(kinetic)) ** 2 - emitted**2, 0.0)
-        tilted = -np.sin(np.deg2rad(float(instrument.tilt))) * np.sqrt(rest) - q[1]
-        across = (tilted if ky is None else np.full_like(tilted, ky)) + instrument.origin[1]
-        outside = jnp.asarray(np.stack([along + q[0], across + q[1]], axis=-1))
+        outside, inside = slit_momentum(
+            instrument, jnp.broadcast_to(kx[:, None], guess.shape), kinetic, q, ky=ky, by_angle=by_angle
+        )
         kz = np.asarray(
             central_kz(instrument, outside, jnp.asarray(kinetic - float(hv) + float(instrument.work_function)), hv)
         )
-        k = np.stack([along, across, kz], axis=-1)
+        k = np.concatenate([np.asarray(inside), kz[..., None]], axis=-1)
         if not lab.topology.periodic[2]:  # no band depends on k_z
             guess = np.asarray(bands(lab, k[:, n // 2])) - float(instrument.fermi_energy)
             continue

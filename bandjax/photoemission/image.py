@@ -23,7 +23,7 @@ from bandjax.photoemission import background as background_terms
 from bandjax.photoemission.instrument import Instrument, check_instrument, half_width
 from bandjax.photoemission.kinematics import wave_number
 from bandjax.photoemission.matrix_elements import mirror_parities, plane_wave_amplitude
-from bandjax.photoemission.pixels import Axes, band_shift, central_kz, laboratory_model, lateral_momentum
+from bandjax.photoemission.pixels import Axes, band_shift, central_kz, laboratory_model, lateral_momentum, slit_momentum
 from bandjax.photoemission.plan import KERNEL_REACH, Plan, check_plan, plan_image
 from bandjax.photoemission.resolution import fermi_dirac, gaussian_kernel, gaussian_matrix
 from bandjax.photoemission.stack import stack_spectrum
@@ -196,12 +196,10 @@ def _on_grid(lab: Model, instrument: Instrument, plan: Plan, hv: jax.Array, padd
     kz, origin = stretch * jnp.array(plan.kz, lab.dtype), stretch * plan.kz_origin
 
     def at_kx(kx: jax.Array) -> jax.Array:
-        kinetic_k2 = wave_number(hv - instrument.work_function + padded) ** 2
         middle = padded.shape[0] // 2
-        emitted = kx + q[0] + (0.0 if plan.axes.in_angles else instrument.origin[0])  # as in `lateral_momentum`
-        ky = -jnp.sin(jnp.deg2rad(instrument.tilt)) * jnp.sqrt(kinetic_k2[middle] - emitted**2) - q[1]
-        kx, ky = kx + instrument.origin[0], ky + instrument.origin[1]
-        outside = jnp.broadcast_to(jnp.stack([kx + q[0], ky + q[1]]), (padded.shape[0], 2))
+        kinetic = hv - instrument.work_function + padded[middle]
+        outside, (kx, ky) = slit_momentum(instrument, kx, kinetic, q, by_angle=plan.axes.in_angles)
+        outside = jnp.broadcast_to(outside, (padded.shape[0], 2))
         centre = central_kz(instrument, outside, padded, hv) - origin
         x, gamma = _scales(instrument, padded, jnp.stack([kx, ky]))
         if len(plan.kz) == 1:

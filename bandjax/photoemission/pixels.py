@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from bandjax import checks
 from bandjax.hamiltonian import Model, rotated
@@ -105,11 +106,37 @@ def lateral_momentum(
         )
         outside = outside + jnp.array(instrument.origin)
         return outside, outside - q
-    kx = flat.get("kx", zero)
-    along = kx + instrument.origin[0] + q[0]
-    tilted = -jnp.sin(jnp.deg2rad(instrument.tilt)) * jnp.sqrt(kinematics.wave_number(kinetic) ** 2 - along**2) - q[1]
-    inside = jnp.stack(jnp.broadcast_arrays(kx, flat.get("ky", tilted)), axis=-1) + jnp.array(instrument.origin)
-    return inside + q, inside
+    return slit_momentum(instrument, flat.get("kx", zero), kinetic, q, ky=flat.get("ky"))
+
+
+def slit_momentum(
+    instrument: Instrument,
+    kx: jax.Array,
+    kinetic: ArrayLike,
+    q: jax.Array,
+    *,
+    ky: ArrayLike | None = None,
+    by_angle: bool = False,
+) -> tuple[jax.Array, jax.Array]:
+    """Wave vectors along the surface of a cut by the slit: outside (…, 2), and of the band; both count from normal emission.
+
+    Args:
+        instrument: Its `tilt` sets k_y, its `origin` is what `kx` and `ky` count from.
+        kx: Of the band along the slit in 1/Å.
+        kinetic: Outside, eV, > 0; a shape that broadcasts with `kx`.
+        q: Of the photon, 1/Å: `band_shift`.
+        ky: Of the band across the slit in 1/Å; None: what the tilt makes of it.
+        by_angle: Whether the slit's axis is an angle: what is emitted along it is then without `origin`.
+    """
+    emitted = kx + q[0] + (0.0 if by_angle else instrument.origin[0])
+    if ky is None:
+        rest = jnp.maximum(
+            kinematics.wave_number(kinetic) ** 2 - emitted**2, 0.0
+        )  # none left: refused by `check_reachable`
+        ky = -jnp.sin(jnp.deg2rad(instrument.tilt)) * jnp.sqrt(rest) - q[1]
+    inside = jnp.stack(jnp.broadcast_arrays(kx, ky), axis=-1)
+    inside = inside + jnp.array(instrument.origin, inside.dtype)
+    return inside + q[:2], inside
 
 
 def band_shift(instrument: Instrument, hv: jax.Array) -> jax.Array:
